@@ -1,0 +1,67 @@
+"""Every number of the protocol that is a time or a size, with its unit and its reason; arithmetic on them.
+
+Where one number must exceed another the inequality stands beside it and a test holds it (custody.md section 12).
+"""
+
+DAY_S = 86_400.0
+HOUR_S = 3_600.0
+
+EXPIRY_GRACE_S = 2.0
+"""A published file is withdrawn this long after expires_at: an agent that looked just before it may still claim."""
+MALFORMED_GRACE_S = 2.0
+"""A file that does not parse is looked at again for this long: its writer may still be writing."""
+CLOCK_JUMP_S = 5.0
+"""A wall clock that moved by more against CLOCK_BOOTTIME makes the janitor rest."""
+CLOCK_JUMP_REST_S = 60.0
+"""How long the janitor rests after a clock jump; time for NTP to settle."""
+REVOKE_AFTER_S = 30.0
+"""A sent handoff still called published this long after expires_at is revoked: B's janitor has failed to act."""
+DOUBT_ASK_S = 60.0
+"""An in-doubt handoff is asked about at most this often."""
+UNACCOUNTED_S = 2.0
+"""A receipt whose file is at none of its known names this long makes us list the agents' directories."""
+VANISHED_LOOKS = 3
+VANISHED_S = 30.0
+"""Looks and time before a file nobody has is called vanished_at_target."""
+STALE_CLAIM_S = 3_600.0
+"""A claim silent for so long past expires_at is worth one event; nothing else follows."""
+SIGNATURE_MEMORY_S = HOUR_S
+"""S stays in memory until expires_at + this; later bytes with that S meet the expiry refusal."""
+
+DOUBT_MAX_S = 7 * DAY_S
+"""Past expires_at; then A gives up with outcome_unknown."""
+MAX_TTL_S = DAY_S
+MAX_TTL_LIMIT_S = 7 * DAY_S
+FORGET_AFTER_S = DAY_S
+"""B deletes a forgotten outcome this long after expires_at. > REQUEST_TOTAL_S + the largest clock error admitted."""
+RETAIN_S = 30 * DAY_S
+"""Outcomes nobody forgot. > DOUBT_MAX_S + 1 h + max_ttl + forget_after."""
+
+CONNECT_S = 3.0
+REQUEST_TOTAL_S = 10.0
+STATES_WAIT_S = 25.0
+"""A states poll hangs this long: below the 30 s idle limit of common TCP proxies."""
+SWEEP_S = 60.0
+"""A full sweep of states, whatever the cursor says."""
+RETRY_DELAYS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
+"""Pauses between attempts (custody.md a9); the last one repeats. A person may be waiting on a telephone line."""
+RETRY_JITTER = 0.2
+
+PAYLOAD_LIMIT_BYTES = 1 << 20
+ROUTE_LIMIT_BYTES = 16 << 20
+"""A file is read up to here to learn where it wants to go, so that its sender gets an answer (custody.md a2)."""
+BATCH_ITEMS = 100
+BATCH_LIMIT_BYTES = 8 << 20
+STATES_ITEMS = 1_000
+STATES_LIMIT_BYTES = 256 << 10
+
+
+def retain_minimum_s(doubt_max_s: float, max_ttl_s: float, forget_after_s: float) -> float:
+    """Return the seconds `retain` must exceed (custody.md section 12)."""
+    return doubt_max_s + HOUR_S + max_ttl_s + forget_after_s
+
+
+def retry_delay_s(tries: int, chance: float) -> float:
+    """Return the pause before attempt number `tries` + 1; `chance` in [0, 1) spreads it by RETRY_JITTER."""
+    delay = RETRY_DELAYS_S[min(tries, len(RETRY_DELAYS_S)) - 1] if tries else 0.0
+    return delay * (1.0 + RETRY_JITTER * (2.0 * chance - 1.0))
