@@ -124,7 +124,7 @@ def _read(fields: dict[str, Any]) -> Record:
     reason, delivered = fields.get("reason"), fields.get("delivered")
     return Record(
         tid=transfer_id(fields.get("tid")),
-        state=State(fields.get("state")),
+        state=State(str(fields.get("state"))),
         by=_text(fields, "by") or "",
         at=_text(fields, "at") or "",
         handoff_id=_name(fields, "handoff_id", handoff_id),
