@@ -1,0 +1,114 @@
+# A fresh machine needs git, make and python3 (3.11 or newer, with venv). Everything else goes into .venv/.
+# `make` alone lists what can be done.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+# Exactly the locked bytes, and never a compiler: every locked package has a wheel.
+PIP_LOCKED := $(PIP) install --require-hashes --only-binary :all:
+UV_VERSION := 0.13.8
+CXX ?= g++
+MODEL := build/custody_model
+QUICK_TESTS := $(wildcard tests/unit tests/spec tests/property)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------------------------------ environment
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null \
+	  || { echo "make: no '$(PYTHON)' here; install python3 (3.11 or newer), or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: $$($(PYTHON) -V) is too old, 3.11 is the oldest that works; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@if $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then $(PYTHON) -m venv $(VENV); \
+	elif $(PYTHON) -c 'import virtualenv' 2>/dev/null; then $(PYTHON) -m virtualenv --quiet $(VENV); \
+	else echo "make: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; fi
+
+# What runs the daemon. Installed again only when a lock or pyproject.toml changes: the package itself is editable.
+$(VENV)/run.stamp: requirements/run.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	@echo "installing handoffd into $(VENV)"
+	@$(PIP_LOCKED) -r requirements/run.txt -r requirements/build.txt
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@echo "installing the tools of the tests into $(VENV)"
+	@$(PIP_LOCKED) -r requirements/dev.txt
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/dev.stamp ## make .venv with the package and the tools
+
+# ------------------------------------------------------------------------------------------ using it
+
+.PHONY: demo
+demo: $(VENV)/run.stamp ## two daemons, two agents, a call handed over and back
+	@$(BIN)/handoffd demo
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## the benchmark table
+	@test -f benchmarks/__main__.py || { echo "make: benchmarks/__main__.py is missing" >&2; exit 1; }
+	@$(BIN)/python -m benchmarks
+
+# ------------------------------------------------------------------------------------------ checking it
+
+.PHONY: check
+check: $(VENV)/dev.stamp ## style, types, floors and the quick tests; under a minute
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(QUICK_TESTS) -m "not containers and not model and not slow"
+
+.PHONY: test
+test: check ## everything: check, faults, model, containers; HANDOFFD_REQUIRE="docker cxx ..." forbids skipping
+	@BIN=$(BIN) .ci/test
+
+.PHONY: format
+format: $(VENV)/dev.stamp ## let ruff put the style right
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+$(MODEL): model/custody_model.cpp
+	@command -v $(CXX) >/dev/null \
+	  || { echo "make: no C++ compiler '$(CXX)'; on Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
+	@mkdir -p $(@D)
+	$(CXX) -O2 -std=c++17 -o $@ $<
+
+.PHONY: model
+model: $(MODEL) ## every order of events in the custody protocol; about a minute
+	$(MODEL)
+
+.PHONY: model-mistakes
+model-mistakes: $(MODEL) ## the seeded mistakes, each of which the model must catch
+	$(MODEL) --mistakes
+
+# ------------------------------------------------------------------------------------------ shipping it
+
+.PHONY: lock
+lock: | $(BIN)/python ## pin the dependencies anew, with hashes
+	@test -x build/uv/bin/uv || $(BIN)/python -m venv build/uv
+	@build/uv/bin/python -m pip --disable-pip-version-check --quiet install uv==$(UV_VERSION)
+	@compile="build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links"; \
+	$$compile pyproject.toml --output-file requirements/run.txt; \
+	$$compile pyproject.toml --extra dev --constraints requirements/run.txt --output-file requirements/dev.txt; \
+	$$compile requirements/build.in --constraints requirements/dev.txt --output-file requirements/build.txt
+
+.PHONY: wheel
+wheel: $(VENV)/dev.stamp ## build dist/handoffd-*.whl
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+.PHONY: clean
+clean: ## remove everything that was made here
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,35 @@
+"""Settings of all tests: Hypothesis without deadlines, and tools that must not be missing.
+
+A test that lacks a tool skips with the reason `needs <tool>: <why>`. Where HANDOFFD_REQUIRE names that tool, as it
+does in continuous integration, the skip is a failure: a suite must not turn green by doing less.
+"""
+
+import os
+import re
+from collections.abc import Generator
+
+import pytest
+from hypothesis import settings
+
+# A deadline would make a busy machine fail a correct test.
+settings.register_profile("handoffd", deadline=None, print_blob=True)
+settings.load_profile("handoffd")
+
+REQUIRED_TOOLS = frozenset(os.environ.get("HANDOFFD_REQUIRE", "").split())
+
+
+def missing_tool(report: pytest.TestReport) -> str | None:
+    """Return the tool a skipped test lacked, if it says so."""
+    reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+    found = re.search(r"\bneeds ([a-z0-9_-]+):", reason)
+    return found[1] if found else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    tool = missing_tool(report)
+    if tool in REQUIRED_TOOLS:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: {report.longrepr[2]}, and HANDOFFD_REQUIRE names {tool!r}"
+    return report
