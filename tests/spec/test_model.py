@@ -1,0 +1,79 @@
+"""docs/custody.md, chapter 15: the model of the protocol holds, and would notice if it did not."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "model" / "custody_model.cpp"
+# Both runs together take under a minute on two cores. What is longer than two minutes does not belong into `make test`.
+LIMIT_S = 120
+STANDARD_RUNS = 7
+SEEDED_MISTAKES = 27
+HARMLESS_FLUSHES = 2
+
+# Building is not part of the two minutes.
+pytestmark = [pytest.mark.model, pytest.mark.timeout(LIMIT_S + 60)]
+
+
+class Run:
+    """One process of the checker, writing to a file, so that two can work side by side."""
+
+    def __init__(self, checker: Path, *options: str) -> None:
+        self._path = checker.with_name("".join(options) or "standard")
+        self._deadline = time.monotonic() + LIMIT_S
+        with self._path.open("w") as output:
+            self._process = subprocess.Popen([checker, *options], stdout=output, stderr=output)
+
+    def finish(self) -> tuple[int, str]:
+        """Wait until the deadline at most and return exit code and output."""
+        code = self._process.wait(max(0, self._deadline - time.monotonic()))
+        return code, self._path.read_text()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def checker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        pytest.skip("needs cxx: no C++ compiler here; on Debian and Ubuntu: apt-get install g++")
+    built = tmp_path_factory.mktemp("model") / "custody_model"
+    subprocess.run([compiler, "-O2", "-std=c++17", "-o", built, SOURCE], check=True)
+    return built
+
+
+@pytest.fixture(scope="module")
+def runs(checker: Path) -> Iterator[tuple[Run, Run]]:
+    standard, mistakes = Run(checker), Run(checker, "--mistakes")
+    yield standard, mistakes
+    standard.end()
+    mistakes.end()
+
+
+def test_every_invariant_holds_in_every_order_of_events(runs: tuple[Run, Run]) -> None:
+    code, output = runs[0].finish()
+    verdicts = re.findall(r"^(ok|BROKEN) +(.+?) +\d+ states", output, re.MULTILINE)
+    assert [title for verdict, title in verdicts if verdict != "ok"] == [], output
+    assert len(verdicts) == STANDARD_RUNS, output
+    assert code == 0
+
+
+def test_every_seeded_mistake_is_caught(runs: tuple[Run, Run]) -> None:
+    code, output = runs[1].finish()
+    verdicts = re.findall(r"^ +(ok|BROKEN) ", output, re.MULTILINE)
+    assert verdicts.count("BROKEN") == SEEDED_MISTAKES, output
+    assert verdicts.count("ok") == HARMLESS_FLUSHES, output
+    assert output.endswith(f"0 of {SEEDED_MISTAKES + HARMLESS_FLUSHES} not as expected\n")
+    assert code == 0
+
+
+def test_the_checker_refuses_an_option_it_does_not_know(checker: Path) -> None:
+    assert subprocess.run([checker, "--no-such-option"], capture_output=True, check=False).returncode == 2
