@@ -142,9 +142,7 @@ def _constant(word: str) -> object:
     raise Inadmissible(f"{word} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_integer, parse_float=_real, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_real, parse_constant=_constant)
 _RAW = json.JSONEncoder(ensure_ascii=False)
 
 

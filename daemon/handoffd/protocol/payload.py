@@ -77,7 +77,7 @@ def label(data: bytes) -> tuple[str | None, str | None]:
 
 
 def rejection_words(data: bytes) -> str:
-    """Return the rejecting agent's words, at most 500 characters; empty if it left none in the file."""
+    """Return the first non-empty text among REJECTION_FIELDS, at most 500 characters, else an empty string."""
     fields = _fields(data)
     found = (_text(fields, key) for key in REJECTION_FIELDS)
     return next((words for words in found if words), "")[:REJECTION_WORDS_LIMIT]
