@@ -1,0 +1,91 @@
+"""From a configuration file to a `Config`: read, validate, compare, open what it names.
+
+It owns the order of these steps and the directory that relative names start from. The rule that must stay true: a
+`Config` is returned only if nothing at all is wrong; else every problem of the first step that found one is told.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from handoffd.config.assembly import Assembly
+from handoffd.config.complaint import position_of, problems_of
+from handoffd.config.model import Config
+from handoffd.config.problem import ConfigError, KeyPath, Problem, dotted
+from handoffd.config.rule import Finding, broken_rules, mixed_up_material
+from handoffd.config.schema import Document, PeerFile
+from handoffd.config.source import Position, Source, read_source
+
+PEER_DIRECTORY = "peers.d"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load(path: Path, *, root: Path | None = None, now_s: float | None = None) -> Config:
+    """Return the configuration of a file and of `peers.d/` beside it.
+
+    `root` takes the place of the file's; certificates must be valid at `now_s`, by default now. Raises ConfigError.
+    """
+    path = Path(path).absolute()
+    document, positions = _read(path)
+    assembly = Assembly(path.parent, time.time() if now_s is None else now_s)  # noqa: TID251
+    config = assembly.config(path, document, root)
+    findings = [*broken_rules(document), *assembly.findings, *mixed_up_material(config)]
+    if findings:
+        raise ConfigError(in_order([_problem(finding, positions) for finding in findings]))
+    return config
+
+
+def in_order(problems: list[Problem]) -> list[Problem]:
+    """Return problems in the order of the file."""
+    return sorted(problems, key=lambda problem: (str(problem.file), problem.line or 0))
+
+
+def _read(path: Path) -> tuple[Document, Mapping[KeyPath, Position]]:
+    main = read_source(path)
+    problems: list[Problem] = []
+    for file in sorted((path.parent / PEER_DIRECTORY).glob("*.yaml")):
+        try:
+            problems += _add_peers(main, file)
+        except ConfigError as error:
+            problems += error.problems
+    try:
+        document = _validated(Document, main)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *problems]) from None
+    if problems:
+        raise ConfigError(problems)
+    return document, main.positions
+
+
+def _add_peers(main: Source, file: Path) -> list[Problem]:
+    """Merge one machine-written file into the hand-written one's values. Raises ConfigError."""
+    other = read_source(file)
+    _validated(PeerFile, other)
+    known = main.values.setdefault("peers", {})
+    problems = []
+    for name, peer in other.values["peers"].items():
+        place = other.positions[("peers", name)]
+        first = main.positions.get(("peers", name))
+        if first is not None:
+            message = f"is also in {first.file}, line {first.line}"
+            problems.append(Problem(place.file, place.line, dotted(("peers", name)), message, "keep one of the two"))
+        elif isinstance(known, dict):  # anything else is complained of when the whole is validated
+            known[name] = peer
+            main.positions.update({key: at for key, at in other.positions.items() if key[:2] == ("peers", name)})
+    return problems
+
+
+def _validated(model: type[M], source: Source) -> M:
+    try:
+        return model.model_validate(source.values)
+    except ValidationError as error:
+        raise ConfigError(in_order(problems_of(error, model, source.positions))) from None
+
+
+def _problem(finding: Finding, positions: Mapping[KeyPath, Position]) -> Problem:
+    place = position_of(finding.key, positions)
+    return Problem(place.file, place.line, dotted(finding.key), finding.message, finding.remedy)

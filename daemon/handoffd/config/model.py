@@ -1,0 +1,75 @@
+"""A loaded configuration: absolute paths, secrets and certificates in memory, nothing left to look up.
+
+It knows nothing of YAML. The rule that must stay true: no `repr` shows a secret or a hash of one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from handoffd.config.schema import Journal, Limits, Log
+
+TokenHashes = frozenset[bytes]
+"""SHA-256 digests (32 bytes each) of the tokens one principal may present; several during a rotation."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Files of a certificate and its private key that have been seen to fit each other."""
+
+    certificate: Path
+    key: Path
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address to answer on; `key_pair` is None for plain HTTP, which is only ever on loopback."""
+
+    address: str
+    port: int
+    key_pair: KeyPair | None
+    is_loopback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """Another host's daemon: how to reach it, what to show it, what to believe from it."""
+
+    name: str
+    url: str
+    agents: tuple[str, ...]
+    pinned_pem: str | None
+    """One or more PEM certificates, the only ones to accept; None for plain HTTP on loopback."""
+    fingerprints: tuple[str, ...]
+    token: bytes = field(repr=False)
+    accepts: TokenHashes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a daemon is told. Fields named as in the file mean what docs/configuration.md says."""
+
+    path: Path
+    host: str
+    root: Path
+    agents: tuple[str, ...]
+    listen: tuple[Listener, ...]
+    agent_tokens: Mapping[str, TokenHashes] = field(repr=False)
+    operator_token: TokenHashes = field(repr=False)
+    peers: Mapping[str, PeerConfig]
+    identity: KeyPair
+    watch: Literal["auto", "inotify", "watchfiles", "scan"]
+    scan_interval_s: float
+    limits: Limits
+    retain_days: int
+    forget_after_h: int
+    doubt_max_days: int
+    journal: Journal
+    log: Log
+
+    @property
+    def homes(self) -> Mapping[str, str]:
+        """Return the peer each remote agent lives at."""
+        return {agent: peer.name for peer in self.peers.values() for agent in peer.agents}

@@ -1,0 +1,149 @@
+"""Rules between the keys of a configuration: who lives where, what may listen where, which number exceeds which.
+
+It looks at values alone and opens no file. The rule that must stay true: an agent lives in exactly one place, and a
+token or certificate speaks for exactly one party.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from handoffd.config.model import Config, TokenHashes
+from handoffd.config.problem import KeyPath, dotted
+from handoffd.config.schema import ANY_AGENT, Document, Listen, Peer, is_loopback
+from handoffd.protocol import timing
+from handoffd.protocol.name import CANARY_AGENT
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken rule, at the key a person would change."""
+
+    key: KeyPath
+    message: str
+    remedy: str
+
+
+def broken_rules(document: Document) -> list[Finding]:
+    """Return every rule between keys that the document breaks."""
+    return [
+        *_listeners(document),
+        *_homes(document),
+        *_strangers_with_tokens(document),
+        *(finding for name, peer in document.peers.items() for finding in _peer(document.host, name, peer)),
+        *_times(document),
+    ]
+
+
+def _listeners(document: Document) -> Iterator[Finding]:
+    seen: dict[tuple[str, int], int] = {}
+    for index, listen in enumerate(document.listen):
+        first = seen.setdefault((listen.address, listen.port), index)
+        if first != index:
+            yield Finding(("listen", index), f"is the same as listen[{first}]", "remove one of the two")
+        yield from _listener(("listen", index), listen)
+
+
+def _listener(key: KeyPath, listen: Listen) -> Iterator[Finding]:
+    if not listen.tls and not is_loopback(listen.address):
+        message = f"{listen.address} is reachable from other machines and has no TLS"
+        yield Finding((*key, "address"), message, "add tls: true, or listen on 127.0.0.1")
+    if (listen.certificate is None) != (listen.key is None):
+        lone = "certificate" if listen.key is None else "key"
+        yield Finding((*key, lone), "certificate and key come together", "add the other one, or remove this one")
+    elif listen.certificate is not None and not listen.tls:
+        yield Finding((*key, "certificate"), "is not used without TLS", "add tls: true")
+
+
+def _homes(document: Document) -> Iterator[Finding]:
+    homes: dict[str, str] = {}
+    places: list[tuple[KeyPath, tuple[str, ...], str]] = [(("agents",), document.agents, "this host")]
+    places += [(("peers", name, "agents"), peer.agents, f"peer {name}") for name, peer in document.peers.items()]
+    for key, agents, home in places:
+        for index, agent in enumerate(agents):
+            if agent == CANARY_AGENT:
+                yield Finding((*key, index), f"{agent} is reserved for the daemon", "choose another name")
+            elif agent in homes and agent != ANY_AGENT:
+                message = f"{agent} is listed twice: at {homes[agent]} and at {home}"
+                yield Finding((*key, index), message, "an agent lives in one place; remove it from the other")
+            homes.setdefault(agent, home)
+
+
+def _strangers_with_tokens(document: Document) -> Iterator[Finding]:
+    for agent in document.agent_tokens:
+        if agent not in document.agents:
+            message = f"{agent} does not live on this host"
+            yield Finding(("agent_tokens", agent), message, "add it to agents, or remove its token")
+
+
+def _peer(host: str, name: str, peer: Peer) -> Iterator[Finding]:
+    key: KeyPath = ("peers", name)
+    if name == host:
+        yield Finding(key, "is this host itself", "name the other host; `host` is the name of this one")
+    if peer.url is None:
+        message = "has no url: peers that dial in (pull links) come with a later release"
+        yield Finding(key, message, f"add url: https://{name}:8788")
+    elif urlsplit(peer.url).scheme == "https" and peer.certificate is None:
+        message = "has no certificate to pin"
+        yield Finding(key, message, f"add certificate: peers/{name}.pem, a copy of that host's identity/{name}.pem")
+    if ANY_AGENT in peer.agents:
+        index = peer.agents.index(ANY_AGENT)
+        message = '"*" (everything unknown goes there) comes with a later release'
+        yield Finding((*key, "agents", index), message, "list that host's agents by name")
+    if peer.relay:
+        yield Finding((*key, "relay"), "relays come with a later release", "write relay: false")
+
+
+def _times(document: Document) -> Iterator[Finding]:
+    minimum_s = timing.retain_minimum_s(
+        document.doubt_max_days * timing.DAY_S, document.limits.max_ttl_s, document.forget_after_h * timing.HOUR_S
+    )
+    if document.retain_days * timing.DAY_S <= minimum_s:
+        least = int(minimum_s // timing.DAY_S) + 1
+        message = f"{document.retain_days} days do not exceed doubt_max_days + 1 h + limits.max_ttl_s + forget_after_h"
+        yield Finding(("retain_days",), message, f"write at least {least}, or lower one of the others")
+
+
+def mixed_up_material(config: Config) -> list[Finding]:
+    """Return every token or certificate that stands for more than one party, so that no party can pass as another."""
+    return [*_shared_hashes(config), *_shared_tokens(config), *_shared_certificates(config)]
+
+
+def _accepted(config: Config) -> Iterator[tuple[KeyPath, TokenHashes]]:
+    yield from ((("agent_tokens", agent), hashes) for agent, hashes in config.agent_tokens.items())
+    yield from ((("peers", peer.name, "accepts"), peer.accepts) for peer in config.peers.values())
+    yield ("operator_token",), config.operator_token
+
+
+def _shared_hashes(config: Config) -> Iterator[Finding]:
+    owners: dict[bytes, KeyPath] = {}
+    for key, hashes in _accepted(config):
+        for digest in hashes:
+            owner = owners.setdefault(digest, key)
+            if owner != key:
+                yield Finding(key, f"accepts the same token as {dotted(owner)}", "give each its own token")
+
+
+def _shared_tokens(config: Config) -> Iterator[Finding]:
+    owners: dict[bytes, KeyPath] = {}
+    accepted = {digest: key for key, hashes in _accepted(config) for digest in hashes}
+    for peer in config.peers.values():
+        key = ("peers", peer.name, "token")
+        digest = hashlib.sha256(peer.token).digest()
+        if peer.token and owners.setdefault(digest, key) != key:
+            yield Finding(key, f"is the same secret as {dotted(owners[digest])}", "present another token to each peer")
+        if digest in accepted:
+            message = "accepts the token that this host itself presents"
+            yield Finding(accepted[digest], message, "put the hash that the other side made there")
+
+
+def _shared_certificates(config: Config) -> Iterator[Finding]:
+    own = [config.identity, *(listen.key_pair for listen in config.listen if listen.key_pair)]
+    owners = {pair.fingerprint: "this host" for pair in own}
+    for peer in config.peers.values():
+        for fingerprint in peer.fingerprints:
+            owner = owners.setdefault(fingerprint, f"peer {peer.name}")
+            if owner != f"peer {peer.name}":
+                message = f"is the certificate of {owner}"
+                yield Finding(("peers", peer.name, "certificate"), message, f"copy identity/{peer.name}.pem from there")

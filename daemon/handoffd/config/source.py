@@ -1,0 +1,142 @@
+"""YAML text as plain values, with the place of every key.
+
+It knows nothing of what the keys mean. The rule that must stay true: whatever a reader of the file would take for
+one value is one value here, so a key written twice, an alias or a tag is a problem, never a silent choice.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from handoffd.config.problem import ConfigError, KeyPath, Problem, dotted
+
+_YAML = "tag:yaml.org,2002:"
+_TEXT = f"{_YAML}str"
+_TIMESTAMP = f"{_YAML}timestamp"
+_PLAIN = {_TEXT, _TIMESTAMP, *(_YAML + kind for kind in ("int", "float", "bool", "null", "map", "seq"))}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A line of a file, counted from 1."""
+
+    file: Path
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The values of a file, and where each key and list item stands."""
+
+    values: dict[str, Any]
+    positions: dict[KeyPath, Position]
+
+
+class _Unreadable(yaml.YAMLError):
+    def __init__(self, line: int, key: str, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.place = (line, key)
+        self.words = (message, remedy)
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            line = int(self.get_mark().line) + 1
+            raise _Unreadable(line, "", "an alias (*name) is not supported", "write the value out where it is used")
+        return super().compose_node(parent, index)
+
+
+class _Walk:
+    """Turns one file's nodes into values; `problems` collects what need not stop it."""
+
+    def __init__(self, file: Path, loader: _Loader) -> None:
+        self.file = file
+        self.loader = loader
+        self.positions: dict[KeyPath, Position] = {}
+        self.problems: list[Problem] = []
+
+    def value(self, node: yaml.Node, key: KeyPath) -> Any:
+        self.positions.setdefault(key, Position(self.file, _line(node)))
+        if node.tag not in _PLAIN:
+            self._complain(node, key, f"the tag {node.tag} is not supported", "write the plain value, text in quotes")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, key)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*key, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, key)
+
+    def _mapping(self, node: yaml.MappingNode, key: KeyPath) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name_node, value_node in node.value:
+            name = name_node.value if isinstance(name_node, yaml.ScalarNode) else None
+            if name is None or name_node.tag != _TEXT:
+                self._complain(name_node, key, f"the key {name or '?'} is not text", "put the key in quotes")
+            elif name in values:
+                first = self.positions[(*key, name)].line
+                self._complain(name_node, (*key, name), f"written twice (first in line {first})", "keep one of the two")
+            else:
+                self.positions[(*key, name)] = Position(self.file, _line(name_node))
+                values[name] = self.value(value_node, (*key, name))
+        return values
+
+    def _scalar(self, node: yaml.Node, key: KeyPath) -> Any:
+        if node.tag == _TIMESTAMP:
+            return node.value  # no key wants a date; the author meant text
+        try:
+            return self.loader.construct_object(node)
+        except ValueError:
+            self._complain(node, key, f"{node.value!r} is not a number", "put it in quotes if it is text")
+            return None
+
+    def _complain(self, node: yaml.Node, key: KeyPath, message: str, remedy: str) -> None:
+        self.problems.append(Problem(self.file, _line(node), dotted(key), message, remedy))
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def read_source(file: Path) -> Source:
+    """Read one YAML mapping. Raises ConfigError."""
+    try:
+        text = file.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise _failure(file, None, "is not UTF-8", f"save it as UTF-8 (byte {error.start} is wrong)") from None
+    except FileNotFoundError:
+        raise _failure(file, None, "does not exist", "run `handoffd init`, or name another with --config") from None
+    except OSError as error:
+        raise _failure(file, None, f"can't be read ({error.strerror})", "let the daemon's user read it") from None
+    return _parse(file, text)
+
+
+def _parse(file: Path, text: str) -> Source:
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise _failure(file, None, "is not a mapping of keys", "start from config/handoffd.example.yaml")
+        walk = _Walk(file, loader)
+        values = walk.value(node, ())
+    except _Unreadable as error:
+        line, key = error.place
+        raise ConfigError([Problem(file, line, key, *error.words)]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _failure(file, mark and mark.line + 1, _sentence(error), "check indentation and quotes") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _failure(file, None, f"is not YAML ({' '.join(str(error).split())[:200]})", "check this file") from None
+    if walk.problems:
+        raise ConfigError(walk.problems)
+    return Source(values, walk.positions)
+
+
+def _sentence(error: yaml.MarkedYAMLError) -> str:
+    return f"is not YAML ({' '.join(filter(None, (error.context, error.problem)))})"
+
+
+def _failure(file: Path, line: int | None, message: str, remedy: str) -> ConfigError:
+    return ConfigError([Problem(file, line, "", message, remedy)])
