@@ -16,6 +16,7 @@ PIP_LOCKED := $(PIP) install --require-hashes --only-binary :all:
 UV_VERSION := 0.13.8
 CXX ?= g++
 MODEL := build/custody_model
+REPORT := build/test
 QUICK_TESTS := $(wildcard tests/unit tests/spec tests/property)
 
 .PHONY: help
@@ -67,7 +68,8 @@ check: $(VENV)/dev.stamp ## style, types, floors and the quick tests; under a mi
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(QUICK_TESTS) -m "not containers and not model and not slow"
+	@rm -rf $(REPORT)
+	$(BIN)/pytest --junitxml=$(REPORT)/quick-tests.xml $(QUICK_TESTS) -m "not containers and not model and not slow"
 
 .PHONY: test
 test: check ## everything: check, faults, model, containers; HANDOFFD_REQUIRE="docker cxx ..." forbids skipping
