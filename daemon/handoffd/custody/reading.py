@@ -1,0 +1,189 @@
+"""A root as it lies on disk, for people: every handoff it holds, without the daemon and without a write.
+
+It owns looking; what names mean stands in place.py. It does not know what the daemon has in memory. The rule that
+must stay true: files come and go while we look, so whatever vanishes is skipped, and nothing is decided by what is
+found here.
+"""
+
+import heapq
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from handoffd.custody.entry import Entry, Standing, ended_entry, open_entry
+from handoffd.custody.layout import CLAIMED, HANDOFF, OUTCOME, outcome_name
+from handoffd.custody.place import Place, legal_for
+from handoffd.custody.sighting import BY_PEER, Sighting, in_handoff, in_outcome
+from handoffd.protocol.name import TransferId, is_transfer_id, suffixed, tid_of_published
+from handoffd.protocol.payload import transfer_id
+from handoffd.protocol.record import BadRecord, Record, decode
+from handoffd.protocol.timing import ROUTE_LIMIT_BYTES
+
+SHORTEST_PREFIX = 8
+"""Digits of T that a person must give: 32 bits, unlikely to be shared among the handoffs of one host."""
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_WITHOUT_PAYLOAD = frozenset({Place.VIEW, Place.CLAIMED, Place.ELSEWHERE, Place.OUTCOME, Place.PASSED_ARTEFACT})
+
+
+class Reading:
+    """Looks at one root. Listing raises PermissionError to a stranger, FileNotFoundError if there is no relay/."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def standings(self) -> list[Standing]:
+        """Return every handoff that has a name besides its outcome's; hardly any file is opened."""
+        os.stat(self.root / OUTCOME)
+        found: dict[str, dict[Sighting, None]] = {}
+        for seen in self._sightings():
+            found.setdefault(seen.tid or seen.path, {})[seen] = None
+        claimed = set(_names(self.root / CLAIMED))
+        made = (self._standing(tuple(seen), claimed) for seen in found.values())
+        return [standing for standing in made if standing is not None]
+
+    def entry(self, standing: Standing) -> Entry | None:
+        """Return what the files say of it, None if all of them have gone meanwhile."""
+        if standing.tid is not None and standing.row.word == "ended":
+            return self._ended(standing.tid, standing.sightings)
+        for seen in standing.sightings:
+            read = None if seen.place in _WITHOUT_PAYLOAD else read_file(self.root / seen.path)
+            if read is not None:
+                return open_entry(standing, seen, *read)
+        return None
+
+    def newest_outcomes(self, limit: int) -> list[TransferId]:
+        """Return the last `limit` handoffs that ended, newest first; one stat for each outcome, none is read."""
+        with os.scandir(self.root / OUTCOME) as listing:
+            dated = [(_changed_at(item), item.name) for item in listing if item.name.endswith(".json")]
+        return [TransferId(name[:-5]) for _, name in heapq.nlargest(limit, dated) if is_transfer_id(name[:-5])]
+
+    def outcome(self, tid: TransferId) -> tuple[Record, float] | None:
+        """Return the outcome and when it was written here (POSIX seconds); None also for one that is unreadable."""
+        read = read_file(self.root / OUTCOME / outcome_name(tid))
+        try:
+            return None if read is None else (decode(read[0]), read[1].st_mtime)
+        except BadRecord:
+            return None
+
+    def ended(self, tids: Iterable[TransferId]) -> Iterator[Entry]:
+        """Return the entries of these outcomes, in order, without those that are gone."""
+        for tid in tids:
+            entry = self._ended(tid, _seen(in_outcome(outcome_name(tid))))
+            if entry is not None:
+                yield entry
+
+    def find(self, ident: str) -> list[Entry]:
+        """Return what bears this T, this prefix of T (8 digits at the least) or this handoff_id, newest first."""
+        entries = [entry for standing in self.standings() if (entry := self._if_meant(standing, ident)) is not None]
+        known = {entry.tid for entry in entries}
+        entries += self.ended(tid for tid in self._outcomes_of(ident) if tid not in known)
+        return sorted(entries, key=lambda entry: entry.since, reverse=True)
+
+    # ------------------------------------------------------------ looking
+
+    def _sightings(self) -> Iterator[Sighting]:
+        # In the direction of motion, handoff/ again after inbox/: what moves meanwhile is seen at least once.
+        for name in _names(self.root / HANDOFF):
+            yield from _seen(in_handoff(name))
+        for directory, meaning in BY_PEER.items():
+            for peer in _names(self.root / directory):
+                for name in _names(self.root / directory / peer):
+                    yield from _seen(meaning(peer, name))
+        for name in filter(tid_of_published, _names(self.root / HANDOFF)):
+            yield from _seen(in_handoff(name))
+
+    def _standing(self, seen: tuple[Sighting, ...], claimed: set[str]) -> Standing | None:
+        tid = seen[0].tid
+        if tid is not None:
+            seen += tuple(self._claims(tid, {item.place: item for item in seen}, claimed)) + self._outcomes(tid)
+        row = legal_for({item.place for item in seen})
+        return Standing(tid, seen, row) if row else None
+
+    def _claims(self, tid: TransferId, held: dict[Place, Sighting], claimed: set[str]) -> Iterator[Sighting]:
+        if Place.SENT in held:
+            yield from self._views(tid, held[Place.SENT], claimed)
+        receipt = held.get(Place.RECEIPT)
+        if receipt is not None and receipt.name in claimed:
+            yield Sighting(Place.CLAIMED, f"{CLAIMED}/{receipt.name}", tid, receipt.peer, receipt.name)
+        elif receipt is not None and len(held) == 1 and self._is_held_elsewhere(receipt):
+            yield Sighting(Place.ELSEWHERE, receipt.path, tid, receipt.peer, receipt.name)
+
+    def _views(self, tid: TransferId, record: Sighting, claimed: set[str]) -> Iterator[Sighting]:
+        name = record.name or ""
+        for view in {name, suffixed(name, tid)} & claimed:
+            # The agents' counters repeat, so a name alone may be another handoff's.
+            read = read_file(self.root / CLAIMED / view)
+            if read is not None and transfer_id(read[0]) == tid:
+                yield Sighting(Place.VIEW, f"{CLAIMED}/{view}", tid, record.peer)
+
+    def _is_held_elsewhere(self, receipt: Sighting) -> bool:
+        path = self.root / receipt.path
+        try:
+            links = os.stat(path, follow_symlinks=False).st_nlink
+        except FileNotFoundError:
+            return False
+        return links > 1 and not any(path.with_name(path.name + ending).exists() for ending in (".new", ".pulled"))
+
+    def _outcomes(self, tid: TransferId) -> tuple[Sighting, ...]:
+        name = outcome_name(tid)
+        return _seen(in_outcome(name)) if (self.root / OUTCOME / name).exists() else ()
+
+    # ------------------------------------------------------------ one handoff
+
+    def _ended(self, tid: TransferId, sightings: tuple[Sighting, ...]) -> Entry | None:
+        found = self.outcome(tid)
+        return None if found is None else ended_entry(*found, sightings)
+
+    def _if_meant(self, standing: Standing, ident: str) -> Entry | None:
+        entry = self.entry(standing)
+        return entry if entry and (entry.handoff_id == ident or _is_prefix(ident, entry.tid)) else None
+
+    def _outcomes_of(self, ident: str) -> Iterator[TransferId]:
+        for seen in map(in_outcome, _names(self.root / OUTCOME)):
+            if seen is None or seen.tid is None or seen.place is not Place.OUTCOME:
+                continue
+            if _is_prefix(ident, seen.tid) or self._outcome_names(seen.tid, ident):
+                yield seen.tid
+
+    def _outcome_names(self, tid: TransferId, ident: str) -> bool:
+        read = read_file(self.root / OUTCOME / outcome_name(tid))
+        # A search of the bytes before they are parsed: there may be a hundred thousand outcomes.
+        if read is None or ident.encode() not in read[0]:
+            return False
+        found = self.outcome(tid)
+        return found is not None and found[0].handoff_id == ident
+
+
+def read_file(path: Path, limit_bytes: int = ROUTE_LIMIT_BYTES) -> tuple[bytes, os.stat_result] | None:
+    """Return a regular file's bytes and stat; None if it is gone, unreadable, not regular or larger."""
+    try:
+        descriptor = os.open(path, _FLAGS)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        is_readable = stat.S_ISREG(found.st_mode) and found.st_size <= limit_bytes
+        return (file.read(), found) if is_readable else None
+
+
+def _is_prefix(ident: str, tid: TransferId) -> bool:
+    return len(ident) >= SHORTEST_PREFIX and tid.startswith(ident)
+
+
+def _seen(sighting: Sighting | None) -> tuple[Sighting, ...]:
+    return () if sighting is None else (sighting,)
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _changed_at(item: "os.DirEntry[str]") -> float:
+    try:
+        return item.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return 0.0
