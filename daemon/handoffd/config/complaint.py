@@ -87,8 +87,8 @@ def _wrong_value(
 
 def _range(field: FieldInfo) -> str:
     bounds = {name: getattr(item, name) for item in field.metadata for name in _BOUNDS.values() if hasattr(item, name)}
-    low = f"from {bounds['ge']:g}" if "ge" in bounds else f"above {bounds['gt']:g}"
-    return f"{low} to {bounds['le']:g}"
+    low = f"from {bounds['ge']}" if "ge" in bounds else f"above {bounds['gt']}"
+    return f"{low} to {bounds['le']}"
 
 
 def _example(key: KeyPath, model: type[BaseModel]) -> str:

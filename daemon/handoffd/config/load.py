@@ -81,9 +81,14 @@ def _add_peers(main: Source, file: Path) -> list[Problem]:
 
 def _validated(model: type[M], source: Source) -> M:
     try:
-        return model.model_validate(source.values)
+        document = model.model_validate(source.values)
     except ValidationError as error:
-        raise ConfigError(in_order(problems_of(error, model, source.positions))) from None
+        told = {problem.key for problem in source.problems}
+        found = [each for each in problems_of(error, model, source.positions) if each.key not in told]
+        raise ConfigError(in_order(source.problems + found)) from None
+    if source.problems:
+        raise ConfigError(source.problems)
+    return document
 
 
 def _problem(finding: Finding, positions: Mapping[KeyPath, Position]) -> Problem:

@@ -40,7 +40,7 @@ class PeerConfig:
     name: str
     url: str
     agents: tuple[str, ...]
-    pinned_pem: str | None
+    pinned_pem: str | None = field(repr=False)
     """One or more PEM certificates, the only ones to accept; None for plain HTTP on loopback."""
     fingerprints: tuple[str, ...]
     token: bytes = field(repr=False)

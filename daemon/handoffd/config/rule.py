@@ -65,8 +65,8 @@ def _homes(document: Document) -> Iterator[Finding]:
             if agent == CANARY_AGENT:
                 yield Finding((*key, index), f"{agent} is reserved for the daemon", "choose another name")
             elif agent in homes and agent != ANY_AGENT:
-                message = f"{agent} is listed twice: at {homes[agent]} and at {home}"
-                yield Finding((*key, index), message, "an agent lives in one place; remove it from the other")
+                message = f"{agent} also lives at {homes[agent]}"
+                yield Finding((*key, index), message, "an agent lives in one place: remove one of the two")
             homes.setdefault(agent, home)
 
 

@@ -4,6 +4,7 @@ It knows nothing of what the keys mean. The rule that must stay true: whatever a
 one value is one value here, so a key written twice, an alias or a tag is a problem, never a silent choice.
 """
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The values of a file, and where each key and list item stands."""
+    """The values of a file, where each key and list item stands, and which of them a reader could mistake."""
 
     values: dict[str, Any]
     positions: dict[KeyPath, Position]
+    problems: list[Problem]
 
 
 class _Unreadable(yaml.YAMLError):
@@ -104,6 +106,8 @@ def read_source(file: Path) -> Source:
     """Read one YAML mapping. Raises ConfigError."""
     try:
         text = file.read_bytes().decode()
+        if file.stat().st_mode & stat.S_IWOTH:
+            raise _failure(file, None, "may be written by anybody", f"chmod o-w {file}")
     except UnicodeDecodeError as error:
         raise _failure(file, None, "is not UTF-8", f"save it as UTF-8 (byte {error.start} is wrong)") from None
     except FileNotFoundError:
@@ -118,7 +122,7 @@ def _parse(file: Path, text: str) -> Source:
         loader = _Loader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            raise _failure(file, None, "is not a mapping of keys", "start from config/handoffd.example.yaml")
+            raise _failure(file, None, "is not a mapping of keys", "write `host: NAME` and so on, one key a line")
         walk = _Walk(file, loader)
         values = walk.value(node, ())
     except _Unreadable as error:
@@ -126,12 +130,12 @@ def _parse(file: Path, text: str) -> Source:
         raise ConfigError([Problem(file, line, key, *error.words)]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _failure(file, mark and mark.line + 1, _sentence(error), "check indentation and quotes") from None
+        raise _failure(
+            file, mark.line + 1 if mark else None, _sentence(error), "check indentation and quotes"
+        ) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise _failure(file, None, f"is not YAML ({' '.join(str(error).split())[:200]})", "check this file") from None
-    if walk.problems:
-        raise ConfigError(walk.problems)
-    return Source(values, walk.positions)
+    return Source(values, walk.positions, walk.problems)
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:
