@@ -1,0 +1,126 @@
+"""From a request to its answer: route, token, limits, epoch, body, handler; and the last handler of all exceptions.
+
+It owns the order of these checks and none of the work. The rules that must stay true: another epoch is refused before
+anything is done; a 503 says that nothing was done, a 500 that it is not known, because a sender closes an attempt
+upon the one and not upon the other (docs/custody.md section 5, a10).
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
+
+from aiohttp.web import BaseRequest, Response
+
+from handoffd.hub.body import read_body
+from handoffd.hub.call import Call, Hub
+from handoffd.hub.connection import Connection
+from handoffd.hub.door import Signpost, Visitor, identify
+from handoffd.hub.limit import Budget, Turnstile
+from handoffd.hub.refusal import Refused
+from handoffd.hub.route import Audience, Route
+from handoffd.hub.settings import Directory, HubSettings
+from handoffd.protocol.name import is_transfer_id
+from handoffd.protocol.reason import Problem
+
+LOG = logging.getLogger("handoffd.hub")
+
+UNKNOWN_STATUS = 500
+_NO_ROUTE = "none"
+
+
+class Dispatcher:
+    """Answers requests; the one thing the server calls."""
+
+    def __init__(self, hub: Hub, routes: Iterable[Route]) -> None:
+        self._hub = hub
+        self._signpost = Signpost(routes)
+        self._renew_limits()
+
+    def reload(self, settings: HubSettings, directory: Directory) -> None:
+        """Go on with other settings and other principals; patience is read once, at start."""
+        self._hub.settings, self._hub.directory = settings, directory
+        self._renew_limits()
+
+    async def handle(self, request: BaseRequest) -> Response:
+        """Answer one request. Raises nothing but what means that the client has gone."""
+        connection = cast(Connection, request.protocol)
+        connection.begin()
+        began_s = asyncio.get_running_loop().time()
+        route = None
+        try:
+            route, ident = self._signpost.find(request, connection.by_socket)
+            response = await self._serve(request, connection, route, ident)
+        except Refused as refused:
+            response = self._refuse(request, refused)
+        except ConnectionError:
+            raise
+        except Exception:
+            LOG.exception("a request failed unexpectedly", extra={"operation": route and route.operation})
+            response = self._hub.stamp().problem(Problem.UNAVAILABLE, UNKNOWN_STATUS, _UNKNOWN)
+        finally:
+            connection.end()
+        if not request.content.is_eof():
+            response.force_close()
+        self._count(route, response.status, began_s)
+        return response
+
+    async def _serve(self, request: BaseRequest, connection: Connection, route: Route, ident: str) -> Response:
+        visitor = identify(request, connection, route.audience, self._hub.directory)
+        if visitor.principal.agent is not None:
+            self._turnstile.pass_one(visitor.digest, asyncio.get_running_loop().time())
+        self._check_epoch(request, route, visitor)
+        limit = self._limit(route)
+        with self._held(request, visitor, limit):
+            body = await read_body(request, limit, self._hub.settings.patience.body_s)
+            return await route.handler(self._hub, Call(request, connection, visitor.principal, ident, body))
+
+    def _check_epoch(self, request: BaseRequest, route: Route, visitor: Visitor) -> None:
+        if route.audience not in (Audience.PEER, Audience.PARTY):
+            return
+        epoch = request.headers.get("Handoffd-Epoch")
+        if epoch is None:
+            if route.needs_epoch:
+                raise Refused(Problem.BAD_REQUEST, "Handoffd-Epoch is missing; /api/v1/hello tells it.")
+        elif epoch != self._hub.engine.epoch:
+            raise Refused(Problem.EPOCH_CHANGED, fields={"refused_epoch": epoch[:128]})
+
+    def _limit(self, route: Route) -> int:
+        if route.body is None:
+            return 0
+        return route.body.limit_bytes or self._hub.settings.max_payload_bytes
+
+    def _held(self, request: BaseRequest, visitor: Visitor, limit: int) -> AbstractContextManager[None]:
+        if visitor.principal.agent is not None or not limit:
+            return nullcontext()
+        # Without a length it may be anything up to the limit.
+        size = request.content_length if request.content_length is not None else limit
+        return self._budget.hold(visitor.principal.peer, min(size, limit))
+
+    def _refuse(self, request: BaseRequest, refused: Refused) -> Response:
+        self._hub.metrics.refused(refused.reason)
+        fields = dict(refused.fields)
+        # The sender must see that this is about its T, though we may not have read the body it is the hash of.
+        claimed = request.headers.get("Idempotency-Key", "")
+        if is_transfer_id(claimed):
+            fields["tid"] = claimed
+        response = self._hub.stamp().problem(refused.reason, refused.status, refused.detail, fields, refused.headers)
+        if refused.closes:
+            response.force_close()
+        return response
+
+    def _renew_limits(self) -> None:
+        settings = self._hub.settings
+        self._turnstile = Turnstile(settings.agent_requests_per_s, settings.agent_burst)
+        self._budget = Budget(settings.peer_limit_bytes)
+
+    def _count(self, route: Route | None, status: int, began_s: float) -> None:
+        if route is None:
+            self._hub.metrics.answered(_NO_ROUTE, status, None)
+            return
+        seconds = None if route.waits else asyncio.get_running_loop().time() - began_s
+        self._hub.metrics.answered(route.operation, status, seconds)
+
+
+_UNKNOWN = "The request failed here after it was handed on; whether it took effect is not known. Ask again."

@@ -1,0 +1,53 @@
+"""What is handed to the hub from outside: its numbers, and who may speak to it. It reads no configuration.
+
+The rule that must stay true: no token is kept here, only the SHA-256 of each; a token has 256 bits of its own, so
+a slow hash would add nothing.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from handoffd.custody.message import Principal
+from handoffd.protocol.name import AgentName, HostName
+from handoffd.protocol.timing import BATCH_LIMIT_BYTES, PAYLOAD_LIMIT_BYTES, REQUEST_TOTAL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a connection may take for what, in seconds, and how many there may be."""
+
+    head_s: float = REQUEST_TOTAL_S
+    """From the first byte of a request (or the connection's start) to the end of its headers; the TLS handshake too."""
+    body_s: float = REQUEST_TOTAL_S
+    """From the end of the headers to the end of the body: a daemon gives up its request at the same time."""
+    idle_s: float = 75.0
+    """Between requests: above the 60 s that common proxies and clients keep a connection."""
+    stall_s: float = 10.0
+    """A client that reads nothing of its answer, or does not let go of a closed connection, is cut off."""
+    linger_s: float = 2.0
+    """An unread body is read and dropped for so long, so that the refusal reaches a client that is still writing."""
+    connections: int = 1_024
+    """Open at once, handshakes included; far below the 524,288 descriptors systemd grants, far above a few peers."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings:
+    """Everything the hub needs to know of its host. `homes` are the agents that live here."""
+
+    host: HostName
+    version: str
+    homes: frozenset[AgentName]
+    max_payload_bytes: int = PAYLOAD_LIMIT_BYTES
+    agent_requests_per_s: float = 20.0
+    agent_burst: int = 100
+    peer_limit_bytes: int = 8 * BATCH_LIMIT_BYTES
+    """Bodies of one peer that are in memory at once: a full link keeps a few batches under way."""
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Who may speak: principals, and operators, by the lower-case hex SHA-256 of their token. Replaced whole."""
+
+    principals: Mapping[str, Principal]
+    operators: Collection[str] = frozenset()
