@@ -1,0 +1,58 @@
+"""Bringing final artefacts home: one try of REQUEST_TOTAL_S each, a few at a time (custody.md section 5, a14).
+
+It knows transfers by T alone and checks no hash: custody does. The rule that must stay true: each T asked for is
+landed exactly once, with its bytes or with the news that they are not to be had.
+"""
+
+import asyncio
+from typing import Final
+
+from handoffd.custody.message import Landing
+from handoffd.link.client import NoAnswer, NotSent, PeerClient
+from handoffd.link.gate import Gate
+from handoffd.link.ties import Ties
+from handoffd.protocol.name import TransferId
+
+FETCHERS: Final = 4
+"""At a time: over a round trip of 100 ms one alone would bring ten a second."""
+_FOUND: Final = 200
+
+
+class Fetcher:
+    """Fetches what is wanted, in order."""
+
+    def __init__(self, ties: Ties, client: PeerClient, gate: Gate) -> None:
+        self._ties, self._client, self._gate = ties, client, gate
+        self._wanted: asyncio.Queue[TransferId] = asyncio.Queue()
+        self._known: set[TransferId] = set()
+
+    def want(self, tid: TransferId) -> None:
+        """Fetch the artefact of this transfer, unless that is under way."""
+        if tid not in self._known:
+            self._known.add(tid)
+            self._wanted.put_nowait(tid)
+
+    async def run(self) -> None:
+        """Fetch for as long as the link lives."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(FETCHERS):
+                group.create_task(self._fetch_all())
+
+    async def _fetch_all(self) -> None:
+        while True:
+            tid = await self._wanted.get()
+            data = await self._fetch(tid)
+            await self._ties.ask(self._ties.engine.land, Landing(tid, data))
+            self._known.discard(tid)
+
+    async def _fetch(self, tid: TransferId) -> bytes | None:
+        while True:
+            await self._gate.wait_open()
+            try:
+                reply = await self._client.artefact(tid, self._gate.epoch)
+            except NotSent:
+                self._gate.suspect()  # no try was made: again when the gate opens
+            except NoAnswer:
+                return None
+            else:
+                return reply.data if reply.status == _FOUND else None
