@@ -4,15 +4,20 @@ yaml and pydantic stay behind this door. The rule that must stay true: a configu
 with every problem's file, line, key and remedy, and changes nothing.
 """
 
-from handoffd.config.load import load
-from handoffd.config.locate import locate
+from handoffd.config.load import PEER_DIRECTORY, load, read_document
+from handoffd.config.locate import FILE_NAME, SYSTEM_DIRECTORY, locate, user_directory
 from handoffd.config.model import Config, KeyPair, Listener, PeerConfig, TokenHashes
 from handoffd.config.problem import ConfigError, Problem
 from handoffd.config.restart import differences_that_need_restart
+from handoffd.config.schema import Document
 
 __all__ = [
+    "FILE_NAME",
+    "PEER_DIRECTORY",
+    "SYSTEM_DIRECTORY",
     "Config",
     "ConfigError",
+    "Document",
     "KeyPair",
     "Listener",
     "PeerConfig",
@@ -21,4 +26,6 @@ __all__ = [
     "differences_that_need_restart",
     "load",
     "locate",
+    "read_document",
+    "user_directory",
 ]

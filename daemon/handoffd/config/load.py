@@ -5,7 +5,7 @@ It owns the order of these steps and the directory that relative names start fro
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from handoffd.config.model import Config
 from handoffd.config.problem import ConfigError, KeyPath, Problem, dotted
 from handoffd.config.rule import Finding, broken_rules, mixed_up_material
 from handoffd.config.schema import Document, PeerFile
-from handoffd.config.source import Position, Source, read_source
+from handoffd.config.source import Position, Source, parse_source, read_source
 
 PEER_DIRECTORY = "peers.d"
 
@@ -30,13 +30,21 @@ def load(path: Path, *, root: Path | None = None, now_s: float | None = None) ->
     `root` takes the place of the file's; certificates must be valid at `now_s`, by default now. Raises ConfigError.
     """
     path = Path(path).absolute()
-    document, positions = _read(path)
+    document, positions = _read(path, {})
     assembly = Assembly(path.parent, time.time() if now_s is None else now_s)  # noqa: TID251
     config = assembly.config(path, document, root)
-    findings = [*broken_rules(document), *assembly.findings, *mixed_up_material(config)]
-    if findings:
-        raise ConfigError(in_order([_problem(finding, positions) for finding in findings]))
+    _refuse([*broken_rules(document), *assembly.findings, *mixed_up_material(config)], positions)
     return config
+
+
+def read_document(path: Path, drafts: Mapping[Path, str] | None = None) -> Document:
+    """Return what the keys say, without opening any file they name. Raises ConfigError.
+
+    `drafts` are texts of files that are yet to be written; they count as if they were.
+    """
+    document, positions = _read(Path(path).absolute(), drafts or {})
+    _refuse(broken_rules(document), positions)
+    return document
 
 
 def in_order(problems: list[Problem]) -> list[Problem]:
@@ -44,12 +52,17 @@ def in_order(problems: list[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: (str(problem.file), problem.line or 0))
 
 
-def _read(path: Path) -> tuple[Document, Mapping[KeyPath, Position]]:
-    main = read_source(path)
+def _refuse(findings: Sequence[Finding], positions: Mapping[KeyPath, Position]) -> None:
+    if findings:
+        raise ConfigError(in_order([_problem(finding, positions) for finding in findings]))
+
+
+def _read(path: Path, drafts: Mapping[Path, str]) -> tuple[Document, Mapping[KeyPath, Position]]:
+    main = _source(path, drafts)
     problems: list[Problem] = []
-    for file in sorted((path.parent / PEER_DIRECTORY).glob("*.yaml")):
+    for file in _peer_files(path, drafts):
         try:
-            problems += _add_peers(main, file)
+            problems += _add_peers(main, _source(file, drafts))
         except ConfigError as error:
             problems += error.problems
     try:
@@ -61,9 +74,17 @@ def _read(path: Path) -> tuple[Document, Mapping[KeyPath, Position]]:
     return document, main.positions
 
 
-def _add_peers(main: Source, file: Path) -> list[Problem]:
+def _source(file: Path, drafts: Mapping[Path, str]) -> Source:
+    return parse_source(file, drafts[file]) if file in drafts else read_source(file)
+
+
+def _peer_files(path: Path, drafts: Mapping[Path, str]) -> list[Path]:
+    directory = path.parent / PEER_DIRECTORY
+    return sorted({*directory.glob("*.yaml"), *(file for file in drafts if file.parent == directory)})
+
+
+def _add_peers(main: Source, other: Source) -> list[Problem]:
     """Merge one machine-written file into the hand-written one's values. Raises ConfigError."""
-    other = read_source(file)
     _validated(PeerFile, other)
     known = main.values.setdefault("peers", {})
     problems = []

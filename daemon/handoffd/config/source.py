@@ -114,10 +114,11 @@ def read_source(file: Path) -> Source:
         raise _failure(file, None, "does not exist", "run `handoffd init`, or name another with --config") from None
     except OSError as error:
         raise _failure(file, None, f"can't be read ({error.strerror})", "let the daemon's user read it") from None
-    return _parse(file, text)
+    return parse_source(file, text)
 
 
-def _parse(file: Path, text: str) -> Source:
+def parse_source(file: Path, text: str) -> Source:
+    """Read one YAML mapping from the text of a file, written or yet to be. Raises ConfigError."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()

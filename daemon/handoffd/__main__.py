@@ -1,0 +1,80 @@
+"""The command `handoffd`: picks the daemon or the command line, and owns the last word on errors.
+
+It knows exit codes and standard error, nothing of handoffs. The rule that must stay true: `handoffd run` imports
+neither typer nor rich, and every error is one line that begins with `handoffd: `.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from handoffd import __version__
+
+EXIT_FAILED, EXIT_USAGE, EXIT_PERMISSION, EXIT_INTERRUPTED = 1, 2, 77, 130
+DEBUG_VARIABLE = "HANDOFFD_DEBUG"
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    sys.exit(outcome(sys.argv[1:]))
+
+
+def outcome(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; whatever goes wrong is said on standard error."""
+    try:
+        return _dispatch(arguments)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a listing left; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except PermissionError as error:
+        _say(f"{error.filename}: {error.strerror}; run this as the daemon's user")
+        return EXIT_PERMISSION
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if arguments[:1] == ["run"]:
+        return _run(arguments[1:])
+    if list(arguments) == ["--version"]:
+        print(f"handoffd {__version__}")
+        return 0
+    from handoffd.cli import invoke
+
+    return invoke(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("handoffd run", description="Carry handoffs until told to stop.")
+    parser.add_argument("--config", type=Path, help="configuration file (default: see `handoffd --help`)")
+    named = parser.parse_args(arguments).config
+    from handoffd.app import run
+    from handoffd.config import ConfigError, locate
+
+    try:
+        return run(locate(named, os.environ))
+    except ConfigError as error:
+        _say(str(error))
+        return EXIT_USAGE
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines() or [""]:
+        print(f"handoffd: {line}", file=sys.stderr)
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get(DEBUG_VARIABLE):
+        raise error
+    reason = " ".join(str(error).split()) or "no reason given"
+    _say(f"unexpected {type(error).__name__}: {reason}; set {DEBUG_VARIABLE}=1 for the traceback")
+    return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    main()

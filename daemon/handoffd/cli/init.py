@@ -1,0 +1,173 @@
+"""`handoffd init`: a configuration, an identity and tokens for this host, and the first half of pairing with another.
+
+It decides which files there are and says what is left to do. The rule that must stay true: it writes only what the
+loader will accept, and nothing over anything.
+"""
+
+import hashlib
+import os
+import secrets
+import socket
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.newfile import SECRET_MODE, NewFile, make_directory, make_files
+from handoffd.cli.root import wall_s
+from handoffd.cli.starter import configuration, pairing_steps, peer_stanza
+from handoffd.config import FILE_NAME, PEER_DIRECTORY, SYSTEM_DIRECTORY, Document, read_document, user_directory
+from handoffd.custody.layout import AGENTS_DIRECTORIES
+from handoffd.identity import fingerprint, make_identity
+from handoffd.protocol.name import BadName, host_name
+
+ROOT_MODE = 0o2770
+"""Of a root and its directories that init makes: agents of another user come in by their group, and keep it."""
+TOKEN_BYTES = 32
+DEFAULT_LISTEN_PORT, DEFAULT_LOCAL_PORT = 8788, 8787
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("init")(init)
+
+
+def init(
+    host: Annotated[str, typer.Option(help="This host's name, as peers call it.", show_default="host name")] = "",
+    root: Annotated[
+        Path | None, typer.Option(help="The directory your agents already use.", show_default="DIR/shared")
+    ] = None,
+    agent: Annotated[list[str] | None, typer.Option(help="An agent of this host; repeat for more.")] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--dir", help="Where to write.", show_default="~/.config/handoffd, /etc/handoffd for root"),
+    ] = None,
+    listen_port: Annotated[int, typer.Option(help="TCP port for peers, with TLS.")] = DEFAULT_LISTEN_PORT,
+    local_port: Annotated[int, typer.Option(help="TCP port for this host, loopback only.")] = DEFAULT_LOCAL_PORT,
+    peer: Annotated[str, typer.Option(help="Another host's name, to pair with.")] = "",
+    peer_url: Annotated[str, typer.Option(help="Where its daemon answers: https://HOST:8788.")] = "",
+    peer_agent: Annotated[list[str] | None, typer.Option(help="An agent of that host; repeat for more.")] = None,
+) -> None:
+    """Write a commented configuration, this host's identity and tokens; with --peer, pair with another host.
+
+    Run again with --peer alone to add a peer to a configuration that is there. Nothing is ever overwritten.
+    """
+    where = (directory or _default_directory()).absolute()
+    pairing = _pairing(where, peer, peer_url, peer_agent or [])
+    if pairing and not (host or root or agent) and (where / FILE_NAME).exists():
+        document, files = _addition(where, pairing)
+    else:
+        name = host or socket.gethostname().partition(".")[0].lower()
+        text = configuration(
+            host=name,
+            root=str((root or where / "shared").absolute()),
+            agents=agent or [],
+            listen_port=listen_port,
+            local_port=local_port,
+        )
+        document, files = _foundation(where, text, pairing)
+    make_files(files)
+    _make_root(where / document.root)
+    _tell(where, document, files, pairing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairing:
+    peer: str
+    agents: Sequence[str]
+    file: Path
+    text: str
+
+
+def _pairing(where: Path, peer: str, url: str, agents: Sequence[str]) -> _Pairing | None:
+    if not peer:
+        if url or agents:
+            raise Failure("--peer-url and --peer-agent say nothing without --peer NAME", ExitCode.USAGE)
+        return None
+    try:
+        host_name(peer)
+    except BadName as error:
+        raise Failure(f"--peer: {error}", ExitCode.USAGE) from None
+    if not url or not agents:
+        raise Failure(f"--peer {peer} needs --peer-url https://HOST:8788 and --peer-agent NAME", ExitCode.USAGE)
+    text = peer_stanza(peer=peer, url=url, agents=agents)
+    return _Pairing(peer, agents, where / PEER_DIRECTORY / f"{peer}.yaml", text)
+
+
+def _default_directory() -> Path:
+    return SYSTEM_DIRECTORY if os.geteuid() == 0 else user_directory(os.environ)
+
+
+def _foundation(where: Path, text: str, pairing: _Pairing | None) -> tuple[Document, list[NewFile]]:
+    """Return what a new configuration says, and the files that make it."""
+    file = where / FILE_NAME
+    # Read before anything is made of the names in it: this is what refuses a bad one.
+    document = read_document(file, {file: text} | ({pairing.file: pairing.text} if pairing else {}))
+    certificate, key = make_identity(document.host, wall_s())
+    files = [
+        NewFile(file, text.encode()),
+        NewFile(where / f"identity/{document.host}.pem", certificate),
+        NewFile(where / f"identity/{document.host}.key", key, SECRET_MODE),
+    ]
+    for agent in document.agents:
+        files += _token(where / f"tokens/{agent}.token", where / f"tokens/{agent}.sha256")
+    if pairing:
+        files += _pairing_files(where, document.host, certificate, pairing)
+    return document, files
+
+
+def _addition(where: Path, pairing: _Pairing) -> tuple[Document, list[NewFile]]:
+    """Return what the configuration says with one peer more, and the files that add it."""
+    document = read_document(where / FILE_NAME, {pairing.file: pairing.text})
+    certificate = (where / (document.identity.certificate or f"identity/{document.host}.pem")).read_bytes()
+    return document, _pairing_files(where, document.host, certificate, pairing)
+
+
+def _pairing_files(where: Path, host: str, certificate: bytes, pairing: _Pairing) -> list[NewFile]:
+    outgoing = where / f"for-{pairing.peer}"
+    return [
+        NewFile(pairing.file, pairing.text.encode()),
+        *_token(where / f"peers/{pairing.peer}.out", outgoing / f"{host}.in.sha256"),
+        NewFile(outgoing / f"{host}.pem", certificate),
+    ]
+
+
+def _token(secret_file: Path, hash_file: Path) -> list[NewFile]:
+    secret = secrets.token_urlsafe(TOKEN_BYTES)
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return [NewFile(secret_file, f"{secret}\n".encode(), SECRET_MODE), NewFile(hash_file, f"{digest}\n".encode())]
+
+
+def _make_root(root: Path) -> None:
+    for directory in (root, *(root / name for name in AGENTS_DIRECTORIES)):
+        if not directory.is_dir():
+            # Of a root in use, its directories get what it has: the agents' own permissions.
+            mode = ROOT_MODE if directory == root else stat.S_IMODE(root.stat().st_mode)
+            make_directory(directory, mode)
+
+
+def _tell(where: Path, document: Document, files: Sequence[NewFile], pairing: _Pairing | None) -> None:
+    for file in files:
+        print(f"wrote {file.path}{'  (secret)' if file.mode == SECRET_MODE else ''}")
+    pem = where / (document.identity.certificate or f"identity/{document.host}.pem")
+    print(f"\nfingerprint of {document.host}: {fingerprint(pem.read_text())}\n")
+    if pairing:
+        ports = [listen.port for listen in document.listen if listen.tls]
+        print(
+            pairing_steps(
+                host=document.host,
+                peer=pairing.peer,
+                listen_port=ports[0] if ports else DEFAULT_LISTEN_PORT,
+                local_agents=document.agents,
+                peer_agents=pairing.agents,
+                directory=str(where),
+            )
+        )
+    if not document.agents:
+        print("No agent lives on this host yet: name them under `agents`.")
+    named = "" if where == _default_directory() else f" --config {where / FILE_NAME}"
+    print(f"Then: handoffd check{named}, and handoffd run{named}")
