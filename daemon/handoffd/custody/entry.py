@@ -29,6 +29,11 @@ class Standing:
     sightings: tuple[Sighting, ...]
     row: Legal
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is an outcome."""
+        return Place.OUTCOME in self.row.needs
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -5,10 +5,10 @@ must stay true: files come and go while we look, so whatever vanishes is skipped
 found here.
 """
 
-import heapq
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from handoffd.custody.entry import Entry, Standing, ended_entry, open_entry
@@ -42,9 +42,13 @@ class Reading:
         made = (self._standing(tuple(seen), claimed) for seen in found.values())
         return [standing for standing in made if standing is not None]
 
+    def oldest_first(self, standings: Iterable[Standing]) -> list[Standing]:
+        """Return them by the age of their files; one stat for each."""
+        return sorted(standings, key=self._written_at)
+
     def entry(self, standing: Standing) -> Entry | None:
         """Return what the files say of it, None if all of them have gone meanwhile."""
-        if standing.tid is not None and standing.row.word == "ended":
+        if standing.tid is not None and standing.ended:
             return self._ended(standing.tid, standing.sightings)
         for seen in standing.sightings:
             read = None if seen.place in _WITHOUT_PAYLOAD else read_file(self.root / seen.path)
@@ -52,11 +56,11 @@ class Reading:
                 return open_entry(standing, seen, *read)
         return None
 
-    def newest_outcomes(self, limit: int) -> list[TransferId]:
-        """Return the last `limit` handoffs that ended, newest first; one stat for each outcome, none is read."""
+    def newest_outcomes(self) -> list[TransferId]:
+        """Return the handoffs that ended, newest first; one stat for each outcome, none is read."""
         with os.scandir(self.root / OUTCOME) as listing:
             dated = [(_changed_at(item), item.name) for item in listing if item.name.endswith(".json")]
-        return [TransferId(name[:-5]) for _, name in heapq.nlargest(limit, dated) if is_transfer_id(name[:-5])]
+        return [TransferId(name[:-5]) for _, name in sorted(dated, reverse=True) if is_transfer_id(name[:-5])]
 
     def outcome(self, tid: TransferId) -> tuple[Record, float] | None:
         """Return the outcome and when it was written here (POSIX seconds); None also for one that is unreadable."""
@@ -66,18 +70,16 @@ class Reading:
         except BadRecord:
             return None
 
-    def ended(self, tids: Iterable[TransferId]) -> Iterator[Entry]:
-        """Return the entries of these outcomes, in order, without those that are gone."""
-        for tid in tids:
-            entry = self._ended(tid, _seen(in_outcome(outcome_name(tid))))
-            if entry is not None:
-                yield entry
+    def ended(self, tid: TransferId) -> Entry | None:
+        """Return the entry of this outcome, None if there is none that can be read."""
+        return self._ended(tid, _seen(in_outcome(outcome_name(tid))))
 
     def find(self, ident: str) -> list[Entry]:
         """Return what bears this T, this prefix of T (8 digits at the least) or this handoff_id, newest first."""
         entries = [entry for standing in self.standings() if (entry := self._if_meant(standing, ident)) is not None]
         known = {entry.tid for entry in entries}
-        entries += self.ended(tid for tid in self._outcomes_of(ident) if tid not in known)
+        ended = (self.ended(tid) for tid in self._outcomes_of(ident) if tid not in known)
+        entries += [entry for entry in ended if entry is not None]
         return sorted(entries, key=lambda entry: entry.since, reverse=True)
 
     # ------------------------------------------------------------ looking
@@ -124,6 +126,12 @@ class Reading:
         except FileNotFoundError:
             return False
         return links > 1 and not any(path.with_name(path.name + ending).exists() for ending in (".new", ".pulled"))
+
+    def _written_at(self, standing: Standing) -> float:
+        for seen in standing.sightings:
+            with suppress(OSError):
+                return os.stat(self.root / seen.path, follow_symlinks=False).st_mtime
+        return 0.0
 
     def _outcomes(self, tid: TransferId) -> tuple[Sighting, ...]:
         name = outcome_name(tid)

@@ -1,0 +1,192 @@
+"""`handoffd show`: everything this host's files say of one handoff.
+
+It owns the choice among several of one name and the layout of the page. The rule that must stay true: no word of a
+transcript is printed unless --payload asks for it.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from handoffd.cli.failure import Failure
+from handoffd.cli.picture import (
+    SHORT_TID,
+    coloured,
+    duration,
+    entry_fields,
+    expiry,
+    offset_words,
+    print_json,
+    printable,
+    way,
+)
+from handoffd.cli.root import CONFIG, JSON, ROOT, Root, opened
+from handoffd.custody.entry import Entry
+from handoffd.custody.layout import ARCHIVE, OUTCOME, REJECTED
+from handoffd.custody.place import PLACES
+from handoffd.custody.reading import SHORTEST_PREFIX, read_file
+from handoffd.custody.remains import MEANS, Found, Remain, remains
+from handoffd.protocol.moment import format_moment
+from handoffd.protocol.payload import transfer_id
+
+IDENT = typer.Argument(help="T, its first 8 digits or more, or a handoff_id.", metavar="ID", show_default=False)
+_NEVER_SHOWN = frozenset({"transcript", "hmac"})
+"""The HMAC is no secret, but nobody reads it; `--payload` prints it."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("show")(show)
+
+
+def show(
+    ident: str = IDENT,
+    payload: bool = typer.Option(False, "--payload", help="Print the payload's exact bytes, transcript and all."),
+    as_json: bool = JSON,
+    config: Path | None = CONFIG,
+    root: Path | None = ROOT,
+) -> None:
+    """Show one handoff: its record, its files, its payload without the transcript."""
+    with opened(config, root) as ground:
+        entry, others = chosen(ground, ident)
+        found = remains(ground.path, entry)
+        data = payload_of(ground, entry, found)
+        if payload:
+            _print_payload(entry, data)
+        elif as_json:
+            print_json(_document(ground, entry, others, found, data))
+        else:
+            for line in (*_page(ground, entry), *_files(entry, found), *_payload_lines(data)):
+                typer.echo(line)
+    for line in several(ident, others):
+        typer.echo(line, err=True)
+
+
+def chosen(ground: Root, ident: str) -> tuple[Entry, list[Entry]]:
+    """Return the newest handoff of this name, and the others. Raises Failure if there is none."""
+    found = ground.reading.find(ident)
+    if not found:
+        raise Failure(not_found(ground, ident))
+    return found[0], found[1:]
+
+
+def not_found(ground: Root, ident: str) -> str:
+    """Return where one looked in vain, and what may help."""
+    looked = f"looked in {ground.path}/handoff and relay/outbox, sent, inbox, outcome"
+    if len(ident) < SHORTEST_PREFIX:
+        return f"{printable(ident)}: no such handoff ({looked}); give at least {SHORTEST_PREFIX} digits of T"
+    return f"{printable(ident)}: no such handoff ({looked}); `handoffd events --limit 0 --handoff ID` may remember it"
+
+
+def several(ident: str, others: list[Entry]) -> Iterator[str]:
+    """Tell of the handoffs that were not chosen."""
+    if others:
+        tids = ", ".join(entry.tid[:SHORT_TID] for entry in others[:10])
+        yield f"handoffd: {len(others) + 1} handoffs answer to {printable(ident)}; this is the newest; others: {tids}"
+
+
+def payload_of(ground: Root, entry: Entry, found: list[Found]) -> bytes | None:
+    """Return the payload's exact bytes if any file here still holds them."""
+    places = [seen.path for seen in entry.sightings] + [each.path for each in found if each.what is Remain.PAYLOAD]
+    for path in places:
+        read = read_file(ground.path / path)
+        if read is not None and transfer_id(read[0]) == entry.tid:
+            return read[0]
+    return None
+
+
+def payload_facts(data: bytes) -> dict[str, Any]:
+    """Return what may be told of a payload: no transcript, only how long it is."""
+    fields = json.loads(data)
+    facts: dict[str, Any] = {"size": len(data)}
+    if isinstance(fields, dict):
+        facts |= {key: fields[key] for key in ("reason", "initiated_at", "expires_at", "caller_hash") if key in fields}
+        transcript = fields.get("transcript")
+        facts["transcript_entries"] = len(transcript) if isinstance(transcript, list) else None
+        facts["fields"] = sorted(key for key in fields if key not in _NEVER_SHOWN)
+    return facts
+
+
+def _print_payload(entry: Entry, data: bytes | None) -> None:
+    if data is None:
+        raise Failure(f"no file here holds the payload of {entry.tid[:SHORT_TID]} any more; ask the other host")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+
+
+def _document(ground: Root, entry: Entry, others: list[Entry], found: list[Found], data: bytes | None) -> Any:
+    files = [{"place": each.what.value, "path": each.path} for each in found]
+    fields = entry_fields(entry, ground.now)
+    return {
+        **fields,
+        "files": fields["files"] + files,
+        "payload": None if data is None else _facts(data),
+        "others": [other.tid for other in others],
+    }
+
+
+def _facts(data: bytes) -> dict[str, Any]:
+    try:
+        return payload_facts(data)
+    except (ValueError, RecursionError):
+        return {"size": len(data)}
+
+
+def _page(ground: Root, entry: Entry) -> Iterator[str]:
+    doubt_s = entry.doubt_s(ground.now)
+    doubt = "" if doubt_s is None else f", in doubt for {duration(doubt_s)}"
+    yield _row("handoff", entry.handoff_id)
+    yield _row("T", entry.tid)
+    yield f"{'state':10} {coloured(entry.word)}{doubt}" + (f" ({printable(entry.means)})" if entry.means else "")
+    yield _row("route", f"{way(entry.sender, entry.to)}; this host is its {entry.role.value}; peer {entry.peer or '-'}")
+    yield _row("file", entry.file)
+    yield _row("ended" if entry.ended else "since", _moment(entry.since, ground.now))
+    if entry.expires_at is not None:
+        yield _row("expires", f"{format_moment(entry.expires_at)} ({expiry(entry.expires_at, ground.now)})")
+    yield from _outcome(entry)
+
+
+def _outcome(entry: Entry) -> Iterator[str]:
+    record = entry.record
+    if record is None:
+        return
+    yield _row("reason", f"{record.reason}; delivered: {record.delivered}")
+    if record.artefact is not None:
+        artefact = record.artefact
+        yield _row("artefact", f"{artefact.name}, {artefact.size} bytes, sha256 {artefact.sha256[:SHORT_TID]}")
+    if record.clock_offset_ms is not None:
+        yield _row("clock", offset_words(record.by, record.clock_offset_ms))
+    for state, at in record.edges.items():
+        yield _row(state, f"{at} by the clock of {record.by}")
+
+
+def _moment(at: float, now: float) -> str:
+    return f"{format_moment(at)} ({duration(now - at)} ago)"
+
+
+def _files(entry: Entry, found: list[Found]) -> Iterator[str]:
+    rows = [(seen.path, PLACES[seen.place][1]) for seen in entry.sightings]
+    rows += [(each.path, MEANS[each.what]) for each in found if each.path not in {path for path, _ in rows}]
+    for number, (path, means) in enumerate(rows):
+        yield _row("" if number else "files", f"{path}: {means}")
+
+
+def _payload_lines(data: bytes | None) -> Iterator[str]:
+    if data is None:
+        yield _row(
+            "payload", f"not here any more (not in relay/, {ARCHIVE}/, {REJECTED}/); {OUTCOME}/ holds no payload"
+        )
+        return
+    facts = _facts(data)
+    yield _row("payload", f"{facts['size']} bytes; {facts.get('transcript_entries', '?')} transcript entries")
+    if "fields" in facts:
+        yield _row("", f"reason {facts.get('reason')}; initiated {facts.get('initiated_at')}")
+        yield _row("", "fields: " + ", ".join(facts["fields"]))
+
+
+def _row(head: str, text: object) -> str:
+    return f"{head:10} {printable(text)}"
