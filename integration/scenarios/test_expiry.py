@@ -1,0 +1,79 @@
+"""Past its end nobody can claim a handoff, and both sides say the same about it."""
+
+import json
+import signal
+
+from harness.engine import eventually
+from harness.pair import Pair
+
+SHORT_S = 4.0
+
+
+def test_a_handoff_expires_at_its_sender_while_the_peer_is_down(pair: Pair) -> None:
+    pair.alice.stop_daemon()
+    written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
+    outcome = pair.bob.final(written.tid)
+    assert (outcome["reason"], outcome["delivered"], outcome["by"]) == ("expired", "never_sent", "bob-vm")
+    reason = eventually("its reason is in rejected/", lambda: [n for n in pair.bob.ls("rejected") if ".reason" in n])
+    assert json.loads(pair.bob.read("rejected", reason[0]))["tid"] == written.tid
+
+
+def test_what_expired_while_the_peer_was_down_never_reaches_it(pair: Pair) -> None:
+    pair.alice.stop_daemon()
+    late = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
+    pair.bob.final(late.tid)
+    pair.alice.listen()
+    pair.alice.start_daemon()
+    fresh = pair.bob.hand_over_one("alice")
+    assert pair.bob.final(fresh.tid)["reason"] == "completed"
+    assert [claim["sha256"] for claim in pair.alice.ledger(what="claimed")] == [fresh.tid]
+
+
+def test_a_handoff_nobody_claims_is_withdrawn_and_both_hosts_say_expired(pair: Pair) -> None:
+    written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
+    (name,) = eventually("it waits on alice's host", lambda: pair.alice.ls("handoff"))
+    for host in pair.hosts:
+        outcome = host.final(written.tid)
+        assert (outcome["reason"], outcome["delivered"], outcome["by"]) == ("expired", "not_delivered", "alice-vm")
+    assert pair.alice.ls("handoff") == []
+    eventually("it is in alice's rejected/", lambda: name in pair.alice.ls("rejected"))
+
+
+def test_a_handoff_claimed_in_time_is_completed_after_its_end(pair: Pair) -> None:
+    pair.alice.listen("--talk", str(2 * SHORT_S))
+    written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
+    assert pair.bob.final(written.tid)["reason"] == "completed"
+
+
+def test_the_sender_says_in_doubt_while_it_cannot_know(pair: Pair) -> None:
+    pair.alice.listen()
+    with pair.alice.paused():
+        written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
+        eventually("bob's journal says in_doubt", lambda: said(pair, written.tid, "in_doubt"))
+        assert pair.bob.outcome(written.tid) is None
+    outcome = pair.bob.final(written.tid, within_s=120)
+    assert outcome["reason"] in ("expired", "revoked")
+    assert pair.alice.final(written.tid)["reason"] == outcome["reason"]
+    assert pair.alice.ledger(what="claimed") == []
+
+
+def test_a_local_handoff_expires_too(pair: Pair) -> None:
+    written = pair.bob.hand_over_one("bob", "--from", "gordon", lifetime_s=SHORT_S)
+    eventually("it is withdrawn", lambda: pair.bob.ls("handoff") == [])
+    eventually("it is in rejected/ with its reason", lambda: f"{written.file}.reason" in pair.bob.ls("rejected"))
+    assert pair.bob.digest("rejected", written.file) == written.tid
+
+
+def test_a_daemon_that_was_down_at_the_end_still_withdraws_it(pair: Pair) -> None:
+    written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
+    eventually("it waits on alice's host", lambda: pair.alice.ls("handoff"))
+    pair.alice.stop_daemon(signal.SIGKILL)
+    eventually("its end has passed", lambda: pair.is_past(written.expires_at))
+    pair.alice.start_daemon()
+    outcome = pair.bob.final(written.tid, within_s=120)
+    assert outcome["reason"] in ("expired", "revoked")
+    assert pair.alice.ls("handoff") == []
+
+
+def said(pair: Pair, tid: str, word: str) -> bool:
+    return any(line["event"] == word and line.get("tid") == tid for line in pair.bob.journal())
