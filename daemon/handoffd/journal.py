@@ -174,11 +174,11 @@ def _log(edges: list[Edge]) -> None:
         return
     for _, event, given in edges:
         fields = _fields(given)
-        LOG.info("%s %s", event, _words(fields), extra={"event": event, "fields": fields})
+        LOG.info("%s", _words(event, fields), extra={"event": event, "fields": fields})
 
 
-def _words(fields: dict[str, object]) -> str:
-    return " ".join(f"{key}={_word(value)}" for key, value in fields.items())
+def _words(event: str, fields: dict[str, object]) -> str:
+    return " ".join([event, *(f"{key}={_word(value)}" for key, value in fields.items())])
 
 
 def _word(value: object) -> str:

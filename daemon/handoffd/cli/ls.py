@@ -73,7 +73,7 @@ def ls(
     else:
         _print(entries, ground.now)
     for note in notes:
-        typer.echo(f"handoffd: {note}; --all or a larger --limit shows more", err=True)
+        typer.echo(f"handoffd: {note}", err=True)
 
 
 def _chosen(reading: Reading, wanted: Wanted, bounds: Bounds) -> tuple[list[Entry], list[str]]:
@@ -83,11 +83,11 @@ def _chosen(reading: Reading, wanted: Wanted, bounds: Bounds) -> tuple[list[Entr
     waiting = filter(wanted, _open(reading, standings))
     shown = list(islice(waiting, bounds.waiting))
     if next(waiting, None) is not None:
-        notes.append(f"more than {len(shown)} are open")
+        notes.append(f"more than {len(shown)} are open; --all or a larger --limit shows them")
     tids = reading.newest_outcomes()
     ended = list(islice(filter(wanted, _ended(reading, standings, tids[: bounds.search])), bounds.ended))
     if len(ended) != bounds.ended and len(tids) > (bounds.search or len(tids)):
-        notes.append(f"only the last {bounds.search} of {len(tids)} that ended were searched")
+        notes.append(f"only the last {bounds.search} of {len(tids)} that ended were searched; --all searches them all")
     return shown + ended, notes
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from handoffd.cli.chronicle import Line
 from handoffd.custody.entry import Entry
+from handoffd.custody.place import Role
 from handoffd.protocol.moment import parse_moment
 from handoffd.protocol.reason import RANK, State
+from handoffd.protocol.record import Record
 
 _NO_NEWS = frozenset({"at", "event", "host", "tid", "handoff_id", "from", "to", "peer_at", "clock_offset_ms", "role"})
 THIS_HOST = "this host"
@@ -63,11 +65,22 @@ class Story:
 
 def story(tid: str, host: str | None, entry: Entry | None, lines: Sequence[Line]) -> Story:
     """Return the story of one handoff from its journal lines (oldest first) and what the files say."""
-    here = host or next((str(line["host"]) for line in lines if "host" in line), None) or THIS_HOST
-    offset = _offset(here, entry, lines)
-    elsewhere = _times_elsewhere(here, entry, lines)
+    here = host or _here(entry, lines)
+    offset = _offset(entry, lines)
+    elsewhere = _times_elsewhere(entry, lines)
     steps = [*_from_lines(here, lines, elsewhere, offset), *_from_record(here, entry, lines, elsewhere, offset)]
     return Story(tid, here, entry, offset, tuple(sorted(steps, key=_order)), bool(lines), _names(lines))
+
+
+def _here(entry: Entry | None, lines: Sequence[Line]) -> str:
+    record = entry.record if entry else None
+    if record is not None and not _is_told_by_peer(record):
+        return record.by
+    return next((str(line["host"]) for line in lines if "host" in line), THIS_HOST)
+
+
+def _is_told_by_peer(record: Record) -> bool:
+    return record.peer is not None and record.by == record.peer
 
 
 def _names(lines: Sequence[Line]) -> dict[str, Any]:
@@ -84,9 +97,9 @@ def _order(step: Step) -> tuple[float, int]:
     return round(step.at, 3), RANK[State(step.event)] if step.event in set(State) else -1
 
 
-def _offset(here: str, entry: Entry | None, lines: Sequence[Line]) -> Offset | None:
+def _offset(entry: Entry | None, lines: Sequence[Line]) -> Offset | None:
     record = entry.record if entry else None
-    if entry and record and record.clock_offset_ms is not None and record.by != here:
+    if entry and record and record.clock_offset_ms is not None and _is_told_by_peer(record):
         return Offset(record.by, record.clock_offset_ms, entry.since)
     for line in reversed(lines):
         at = _seconds(line["at"])
@@ -95,14 +108,25 @@ def _offset(here: str, entry: Entry | None, lines: Sequence[Line]) -> Offset | N
     return None
 
 
-def _times_elsewhere(here: str, entry: Entry | None, lines: Sequence[Line]) -> dict[str, tuple[str, float]]:
+def _times_elsewhere(entry: Entry | None, lines: Sequence[Line]) -> dict[str, tuple[str, float]]:
     """Return (host, POSIX seconds by its clock) of each state that was reached at another host."""
+    times = {state: at for state, at in _edges(entry).items() if _is_elsewhere(state, entry)}
+    told = {state: (entry.peer if entry else None, at) for state, at in times.items()}
+    told |= {_state(line): (line.get("peer"), str(line["peer_at"])) for line in lines if "peer_at" in line}
+    parsed = {state: (host, _seconds(text)) for state, (host, text) in told.items()}
+    return {state: (str(host or "?"), at) for state, (host, at) in parsed.items() if at is not None}
+
+
+def _edges(entry: Entry | None) -> Mapping[str, str]:
+    return entry.record.edges if entry and entry.record else {}
+
+
+def _is_elsewhere(state: str, entry: Entry | None) -> bool:
+    # A sender hears of every state but queued from its peer; only the end may be its own to write.
     record = entry.record if entry else None
-    told = dict(record.edges) if record and record.by != here else {}
-    times = {state: (record.by if record else "", at) for state, at in told.items()}
-    times |= {_state(line): (str(line.get("peer", "")), str(line["peer_at"])) for line in lines if "peer_at" in line}
-    parsed = {state: (host, _seconds(text)) for state, (host, text) in times.items()}
-    return {state: (host, at) for state, (host, at) in parsed.items() if at is not None}
+    if record is None or entry is None or entry.role is not Role.SENDER:
+        return False
+    return _is_told_by_peer(record) if state == record.state else state != State.QUEUED
 
 
 def _from_lines(
@@ -127,9 +151,8 @@ def _from_record(
     elsewhere: Mapping[str, tuple[str, float]],
     offset: Offset | None,
 ) -> Iterator[Step]:
-    record = entry.record if entry else None
     in_lines = {_state(line) for line in lines}
-    for state, text in record.edges.items() if record else ():
+    for state, text in _edges(entry).items():
         if state in in_lines:
             continue
         at = _seconds(text)
@@ -146,8 +169,7 @@ def _step_elsewhere(event: str, host: str, at: float, offset: Offset | None, **m
 
 
 def _state(line: Line) -> str:
-    event = str(line["event"])
-    return event if event in set(State) else str(line.get("state", event)) if "peer_at" in line else event
+    return str(line.get("state") or line["event"])
 
 
 def _seconds(text: object) -> float | None:
