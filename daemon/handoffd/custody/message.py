@@ -104,11 +104,15 @@ class StatesQuery:
 
 @dataclass(frozen=True, slots=True)
 class StatesNews:
-    """Records that are higher than asked, and the cursor to go on from. `reset`: the cursor asked for is unknown."""
+    """Records that are higher than asked, and the cursor to go on from.
+
+    `reset`: the cursor asked for is unknown, page through your own list. `lost`: of `known`, what is not known here.
+    """
 
     records: tuple[Record, ...]
     cursor: str
     reset: bool = False
+    lost: tuple[TransferId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,12 +166,17 @@ def _whole(fields: dict[str, Any], key: str) -> int | None:
 def _artefact(value: object) -> Artefact | None:
     if value is None:
         return None
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise BadRecord("artefact must be an object with name, sha256 and size")
+    if not isinstance(value, dict) or not _is_plain(value.get("name")):
+        raise BadRecord("artefact must be an object with a plain file name, sha256 and size")
     size = _whole(value, "size")
     if size is None or size < 0:
         raise BadRecord("artefact size must be a whole number of bytes")
-    return Artefact(name=value["name"][:255], sha256=transfer_id(value.get("sha256")), size=size)
+    return Artefact(name=value["name"], sha256=transfer_id(value.get("sha256")), size=size)
+
+
+def _is_plain(name: object) -> bool:
+    """Tell whether a peer's word for a file can be nothing but a name in one directory."""
+    return isinstance(name, str) and 0 < len(name) <= 200 and "/" not in name and "\0" not in name and name[0] != "."
 
 
 def _read_edges(value: object) -> dict[str, str]:

@@ -1,0 +1,322 @@
+"""The custody engine: every verb of docs/custody.md behind one door.
+
+It owns nothing but the order of its parts. Synchronous and single-threaded: the desk's thread, a simulator or a test
+calls it. Every method takes a list and returns one answer each, in order. The rule that must stay true: one item
+that goes wrong never fails its group; a failed directory flush fails everything (R7).
+"""
+
+import logging
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from handoffd.custody import layout
+from handoffd.custody.admit import Admitter, problem
+from handoffd.custody.claim import Claims
+from handoffd.custody.closing import Closing
+from handoffd.custody.ending import Ending
+from handoffd.custody.filesystem import Filesystem, FlushFailed
+from handoffd.custody.ledger import Ledger
+from handoffd.custody.message import (
+    Accept,
+    Answer,
+    Arrival,
+    Batch,
+    Debts,
+    Finish,
+    Hello,
+    Landing,
+    Lookup,
+    Mirror,
+    News,
+    Offer,
+    Owed,
+    Poll,
+    Seen,
+    Settlement,
+    StatesNews,
+    StatesQuery,
+    Want,
+)
+from handoffd.custody.observe import Observer
+from handoffd.custody.recall import Recall
+from handoffd.custody.recovery import Recovery, Steps
+from handoffd.custody.report import Reporter
+from handoffd.custody.send import Sender
+from handoffd.custody.take import Taker
+from handoffd.custody.tree import Clock, Journal, Settings, Tree
+from handoffd.protocol.name import HostName, TransferId
+from handoffd.protocol.reason import Problem
+from handoffd.protocol.record import Record
+from handoffd.protocol.timing import CLOCK_JUMP_REST_S, CLOCK_JUMP_S
+
+log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Engine:
+    """One root's custody."""
+
+    def __init__(
+        self,
+        fs: Filesystem,
+        clock: Clock,
+        settings: Settings,
+        journal: Journal,
+        *,
+        salt: Callable[[], str] = lambda: secrets.token_hex(16),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`salt` returns 32 fresh hex digits, `chance` a number in [0, 1): handed in so that a run can be repeated."""
+        self._tree = tree = Tree(fs, clock, settings, journal, salt, Ledger(salt()[:12]))
+        self._ending = Ending(tree)
+        self._closing = Closing(tree)
+        self._admitter = Admitter(tree)
+        self._observer = Observer(tree, self._closing)
+        self._recall = Recall(tree, self._closing, self._observer, self._admitter)
+        self._claims = Claims(tree, self._closing, self._observer, self._admitter)
+        self._taker = Taker(tree, self._ending)
+        self._sender = Sender(tree, self._ending, chance)
+        self._reporter = Reporter(tree, self._admitter, self._sender)
+        self._recovery = Recovery(
+            tree,
+            Steps(
+                self._ending,
+                self._closing,
+                self._admitter,
+                self._observer,
+                self._recall,
+                self._taker,
+                self._sender,
+            ),
+        )
+        self._wall_minus_boot: float | None = None
+
+    # ------------------------------------------------------------ life
+
+    @property
+    def epoch(self) -> str:
+        """The random id of this relay/ tree."""
+        return self._tree.epoch
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._tree.settings
+
+    def start(self, boot_id: str) -> None:
+        """Recover the root (section 13). Raises UnsafeRoot, OSError, FlushFailed."""
+        self._recovery.start(boot_id)
+        for peer in self._tree.settings.peers:
+            self._tree.tell(Owed(peer))
+
+    def stop(self) -> None:
+        """Leave in order. Raises OSError, FlushFailed: then the next start decides."""
+        self._recovery.stop()
+
+    def configure(self, settings: Sequence[Settings]) -> list[None]:
+        """Take up new settings; the host's name and root do not change while it runs."""
+        for new in settings:
+            self._tree.settings = new
+            for peer in new.peers:
+                self._tree.open_peer(peer)
+                self._sender.load_epoch(peer)
+        return [None] * len(settings)
+
+    def drain_news(self) -> list[News]:
+        """Return what link, hub and app should hear, and forget it."""
+        news, self._tree.news = self._tree.news, []
+        return news
+
+    def counts(self) -> dict[str, int]:
+        """Return open transfers by role and state, and sizes of what is kept in memory."""
+        counts: dict[str, int] = {}
+        for sending in list(self._tree.ledger.sendings.values()):
+            counts[f"sender_{sending.state.value}"] = counts.get(f"sender_{sending.state.value}", 0) + 1
+        for receipt in list(self._tree.ledger.receipts.values()):
+            counts[f"receiver_{receipt.state.value}"] = counts.get(f"receiver_{receipt.state.value}", 0) + 1
+        counts["signatures"] = len(self._tree.ledger.signatures)
+        counts["forgettable"] = len(self._tree.ledger.forget_at)
+        return counts
+
+    # ------------------------------------------------------------ the directory
+
+    def tick(self, times: Sequence[float]) -> list[None]:
+        """Do what the clock asks for: scan, observe, expire, forget. Once for any number of calls in a group."""
+        self._watch_clock()
+        for step in (
+            self._taker.scan,
+            self._observer.tick,
+            self._recall.janitor,
+            self._sender.expire,
+            self._admitter.publish_waiting,
+            self._reporter.sweep,
+        ):
+            self._guarded(step)
+        return [None] * len(times)
+
+    def look(self, hints: Sequence[Seen]) -> list[None]:
+        """Follow the watch's hints; an empty set of names means the whole directory."""
+        names: set[str] = set()
+        for seen in hints:
+            if layout.HANDOFF in seen:
+                names.update(seen[layout.HANDOFF] or self._tree.fs.names(layout.HANDOFF))
+        if names:
+            self._each(_as_group(self._taker.take), sorted(names), _nothing)
+        merged = {
+            directory: set()
+            if any(directory in s and not s[directory] for s in hints)
+            else {name for seen in hints for name in seen.get(directory, ())}
+            for directory in layout.AGENTS_DIRECTORIES
+            if any(directory in seen for seen in hints)
+        }
+        self._guarded(lambda: self._observer.look(merged))
+        return [None] * len(hints)
+
+    def _watch_clock(self) -> None:
+        """A wall clock that jumped against CLOCK_BOOTTIME makes everything that expires rest (section 7)."""
+        clock = self._tree.clock
+        offset = clock.wall() - clock.boottime()
+        before, self._wall_minus_boot = self._wall_minus_boot, offset
+        if before is not None and abs(offset - before) > CLOCK_JUMP_S:
+            self._tree.rest_until_b = clock.boottime() + CLOCK_JUMP_REST_S
+            self._tree.journal.write("clock_jumped", detail=f"by {offset - before:+.1f} s; nothing expires for 60 s")
+
+    # ------------------------------------------------------------ for the hub
+
+    def admit(self, arrivals: Sequence[Arrival]) -> list[Answer]:
+        """Admit and publish: b1 to b7."""
+        return self._each(self._admitter.admit, arrivals, _failed)
+
+    def poll(self, asked: Sequence[Poll]) -> list[Answer]:
+        """Return the oldest pending payload of an agent."""
+        return self._each(_one_by_one(self._claims.poll), asked, _failed)
+
+    def accept(self, asked: Sequence[Accept]) -> list[Answer]:
+        """Claim over HTTP."""
+        return self._each(_one_by_one(self._claims.accept), asked, _failed)
+
+    def finish(self, asked: Sequence[Finish]) -> list[Answer]:
+        """Complete or reject a claim made over HTTP."""
+        return self._each(_one_by_one(self._claims.finish), asked, _failed)
+
+    def lookup(self, asked: Sequence[Lookup]) -> list[Answer]:
+        """Return a record or an artefact to somebody who may read it."""
+        return self._each(_one_by_one(self._reporter.lookup), asked, _failed)
+
+    def states(self, asked: Sequence[StatesQuery]) -> list[StatesNews]:
+        """Return what is higher than a peer knows."""
+        return [self._reporter.states(one) for one in asked]
+
+    def revoke(self, asked: Sequence[Batch]) -> list[tuple[Record | None, ...]]:
+        """Take back, or say why not; an unknown T gets a tombstone."""
+        return [self._recall.revoke(one) for one in asked]
+
+    def forget(self, asked: Sequence[Batch]) -> list[tuple[Record | None, ...]]:
+        """Hear that a peer has recorded outcomes."""
+        return [self._reporter.forget(one) for one in asked]
+
+    # ------------------------------------------------------------ for the link
+
+    def offers(self, wants: Sequence[Want]) -> list[tuple[Offer, ...]]:
+        """Open attempts for due payloads."""
+        return [self._sender.offers(want) for want in wants]
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[None]:
+        """Close attempts."""
+        return self._each(_as_group(self._sender.settle), settlements, _nothing)
+
+    def hello(self, told: Sequence[Hello]) -> list[bool]:
+        """Take up a peer's epoch; True when payloads may go out under it."""
+        return [self._sender.hello(one) for one in told]
+
+    def mirror(self, told: Sequence[Mirror]) -> list[Record | None]:
+        """Take over a peer's states."""
+        return self._each(self._sender.mirror, told, _nothing)
+
+    def lost(self, told: Sequence[Batch]) -> list[None]:
+        """Hear that a peer does not know what it had stored."""
+        return self._each(_one_by_one(self._sender.lost), told, _nothing)
+
+    def land(self, landed: Sequence[Landing]) -> list[None]:
+        """Bring an artefact home."""
+        return self._each(_one_by_one(self._sender.land), landed, _nothing)
+
+    def debts(self, peers: Sequence[HostName]) -> list[Debts]:
+        """Return what the link owes each peer."""
+        return [self._sender.debts(peer) for peer in peers]
+
+    def forgotten(self, told: Sequence[Batch]) -> list[None]:
+        """Hear that a peer has forgotten."""
+        for one in told:
+            self._ending.peer_forgot(one.peer, one.tids)
+        return [None] * len(told)
+
+    # ------------------------------------------------------------ for the operator
+
+    def withdraw(self, tids: Sequence[TransferId]) -> list[Record | None]:
+        """Take a handoff of this host back (the operator's reject)."""
+        return [self._sender.withdraw(tid) for tid in tids]
+
+    def resolve(self, tids: Sequence[TransferId]) -> list[Record | None]:
+        """Give up one in doubt."""
+        return [self._sender.resolve(tid) for tid in tids]
+
+    def record(self, tids: Sequence[TransferId]) -> list[Record | None]:
+        """Return what is known of T on this host."""
+        return [self._reporter.record(tid) for tid in tids]
+
+    # ------------------------------------------------------------ bulkheads
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run a part of the tick; a bug in it is loud and does not stop the others."""
+        try:
+            step()
+        except FlushFailed:
+            raise
+        except Exception as error:
+            log.exception("a part of the tick failed")
+            self._tree.journal.write("parked", detail=f"tick: {type(error).__name__}: {error}"[:300])
+
+    def _each(
+        self,
+        method: Callable[[Sequence[Item]], list[Result]],
+        items: Sequence[Item],
+        failed: Callable[[Item, str], Result],
+    ) -> list[Result]:
+        """Run a group; if it fails, run its items alone, so that a poisonous one is the only one to fail.
+
+        Every step may be repeated: a T that was stored the first time is known the second time.
+        """
+        try:
+            return method(items)
+        except FlushFailed:
+            raise
+        except Exception as error:
+            log.exception("a group of %d failed; its items are tried alone", len(items))
+            if len(items) == 1:
+                self._tree.journal.write("parked", detail=f"{type(error).__name__}: {error}"[:300])
+                return [failed(items[0], type(error).__name__)]
+        return [self._each(method, [item], failed)[0] for item in items]
+
+
+def _one_by_one(function: Callable[[Item], Result]) -> Callable[[Sequence[Item]], list[Result]]:
+    return lambda items: [function(item) for item in items]
+
+
+def _as_group(function: Callable[[Sequence[Item]], None]) -> Callable[[Sequence[Item]], list[None]]:
+    def run(items: Sequence[Item]) -> list[None]:
+        function(items)
+        return [None] * len(items)
+
+    return run
+
+
+def _failed(item: object, error: str) -> Answer:
+    return problem(Problem.UNAVAILABLE, TransferId(""), f"this handoff met an error here ({error}); see the log")
+
+
+def _nothing(item: object, error: str) -> None:
+    return None

@@ -1,0 +1,137 @@
+"""Where things lie below a root (docs/custody.md section 3), and whether a root is a place we can be safe on.
+
+It owns the directory names and the one-time checks at start; it does not know what a handoff is. The rule that
+must stay true: a root we cannot keep our promises on is refused before anything in it is touched.
+"""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from handoffd.custody.filesystem import Filesystem, NewFile
+
+HANDOFF, CLAIMED, ARCHIVE, REJECTED = "handoff", "claimed", "archive", "rejected"
+AGENTS_DIRECTORIES = (HANDOFF, CLAIMED, ARCHIVE, REJECTED)
+RELAY = "relay"
+PEERS = "relay/peers"
+OUTCOME = "relay/outcome"
+QUARANTINE = "relay/quarantine"
+TMP = "relay/tmp"
+OUTBOX, SENT, INBOX = "relay/outbox", "relay/sent", "relay/inbox"
+RELAY_DIRECTORIES = (RELAY, PEERS, OUTBOX, SENT, INBOX, OUTCOME, QUARANTINE, TMP)
+
+FORMAT = "1"
+"""Layout version; a newer or unknown one refuses to start."""
+
+SAFE_FILESYSTEMS = frozenset({"ext4", "xfs", "btrfs", "tmpfs"})
+"""Rename is atomic across a power cut (or, tmpfs, nothing survives one): R8."""
+
+
+class UnsafeRoot(Exception):
+    """The root cannot be used; the message says why and what to do."""
+
+
+class RootInUse(UnsafeRoot):
+    """Another daemon holds the lock."""
+
+
+def outbox(peer: str) -> str:
+    """Return the directory of files in custody that the peer has not said that it has."""
+    return f"{OUTBOX}/{peer}"
+
+
+def sent(peer: str) -> str:
+    """Return the directory of files that the peer has."""
+    return f"{SENT}/{peer}"
+
+
+def inbox(peer: str) -> str:
+    """Return the directory of receipts of what came from the peer."""
+    return f"{INBOX}/{peer}"
+
+
+def outcome_name(tid: str) -> str:
+    """Return the name of the final record of a transfer."""
+    return f"{tid}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What file system a root is on. `accepted`: rename is atomic across a power cut there (R8)."""
+
+    name: str
+    accepted: bool
+    warning: str = ""
+
+
+def filesystem_kind(path: Path) -> Kind:
+    """Return the kind of file system that path is on, from /proc/self/mountinfo."""
+    kind = _mounted_kind(path)
+    if kind in SAFE_FILESYSTEMS:
+        return Kind(kind, accepted=True)
+    if kind == "overlay":
+        return Kind(kind, accepted=True, warning="an overlay's upper layer decides; mount a volume for the root")
+    return Kind(kind, accepted=False)
+
+
+def _mounted_kind(path: Path) -> str:
+    # The longest mount point that contains the path; of several on one point the last one is on top. The device
+    # number is no help: btrfs subvolumes show another one than their mount.
+    best, kind = "", "unknown"
+    resolved = str(path.resolve())
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            left, _, right = line.partition(" - ")
+            point = left.split()[4].encode("latin-1", "replace").decode("unicode_escape")
+            inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= len(best):
+                best, kind = point, right.split()[0]
+    return "ext4" if kind in ("ext2", "ext3") else kind
+
+
+def lock(root: Path) -> int:
+    """Take the one-daemon-per-tree lock; return its descriptor, to be kept open. Raises RootInUse."""
+    fd = os.open(root / RELAY / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise RootInUse(f"another handoffd runs on {root}; stop it first (it holds {root / RELAY / 'lock'})") from None
+    return fd
+
+
+def probe(fs: Filesystem, salt: str) -> None:
+    """Prove rename and hard link between relay/ and each agents' directory. Raises UnsafeRoot.
+
+    The probe's names begin with a dot, which agents and we ignore.
+    """
+    name = f".handoffd-probe-{salt}"
+    for directory in AGENTS_DIRECTORIES:
+        try:
+            _probe_one(fs, directory, name)
+        except OSError as error:
+            raise UnsafeRoot(_remedy(directory, error)) from None
+        finally:
+            for place in (TMP, directory):
+                fs.unlink(place, name)
+                fs.unlink(place, name + "l")
+
+
+def _probe_one(fs: Filesystem, directory: str, name: str) -> None:
+    (failure,) = fs.create([NewFile(TMP, name, b"")])
+    if failure is not None:
+        raise failure
+    fs.move(TMP, name, directory, name)
+    fs.link(directory, name, TMP, name + "l")
+    fs.move(directory, name, TMP, name)
+
+
+def _remedy(directory: str, error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return (
+            f"cannot rename in {directory}/: {error.strerror}; run the daemon as the agents' user, or "
+            f"chgrp handoff {directory} && chmod 2770 {directory}"
+        )
+    why = f"rename and hard link between relay/ and {directory}/ do not work: {error.strerror}"
+    return f"{why}; keep the whole root on one file system"

@@ -1,0 +1,307 @@
+"""What the engine remembers of open transfers: an index over the directories, never a truth of its own.
+
+It owns the entries, the lookup by T, handoff_id and inode, the signed identities (S) and each peer's list of
+changes. Everything here is rebuilt from the directories at start. The rule that must stay true: nothing in here
+outlives its transfer by more than the times of protocol/timing.py, so memory follows open work, not history.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from handoffd.protocol.moment import format_moment
+from handoffd.protocol.name import AgentName, FileName, Nonce, TransferId
+from handoffd.protocol.payload import Envelope, identity_of, label, route
+from handoffd.protocol.reason import State
+from handoffd.protocol.record import Record
+from handoffd.protocol.timing import SIGNATURE_MEMORY_S
+
+FEED_LIMIT = 20_000
+"""Changes kept for one peer; one that is further behind pages through its own list instead (a11)."""
+RECENT_LIMIT = 10_000
+"""Ended transfers that are still found by their handoff_id; older ones are found by T."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is reported of a payload; None where its bytes (or an agent's rewrite of them) do not say."""
+
+    tid: TransferId
+    handoff_id: str | None = None
+    identity: str | None = None
+    sender: str | None = None
+    to: str | None = None
+    expires_at: float = 0.0
+    expires_text: str | None = None
+    hmac: str | None = None
+
+
+def facts_of(envelope: Envelope) -> Facts:
+    """Return the facts of an admitted payload."""
+    return Facts(
+        tid=envelope.tid,
+        handoff_id=envelope.handoff_id,
+        identity=envelope.identity,
+        sender=envelope.sender,
+        to=envelope.to,
+        expires_at=envelope.expires_at,
+        expires_text=envelope.expires_text,
+        hmac=envelope.hmac,
+    )
+
+
+def facts_in(tid: TransferId, data: bytes) -> Facts:
+    """Return what parses of bytes that may be anything (custody.md section 3, last paragraph)."""
+    way, (handoff_id, hmac) = route(data), label(data)
+    if way is None or handoff_id is None or hmac is None:
+        return Facts(tid)
+    return Facts(
+        tid=tid,
+        handoff_id=handoff_id,
+        identity=identity_of(way.sender, way.to, handoff_id, hmac),
+        sender=way.sender,
+        to=way.to,
+        expires_at=way.expires_at or 0.0,
+        expires_text=None if way.expires_at is None else format_moment(way.expires_at),
+        hmac=hmac,
+    )
+
+
+@dataclass(slots=True)
+class Sending:
+    """One transfer in our custody as its sender. Times named `_b` are CLOCK_BOOTTIME seconds."""
+
+    facts: Facts
+    peer: str
+    file: FileName
+    place: str
+    state: State = State.QUEUED
+    flying: int = 0
+    doubtful: int = 0
+    tries: int = 0
+    due_b: float = 0.0
+    asked_b: float | None = None
+    refusal: str = ""
+    refused_status: int = 0
+    view: FileName | None = None
+    withdrawn: bool = False
+    doubt_told: bool = False
+    edges: dict[str, str] = field(default_factory=dict)
+    outcome: Record | None = None
+
+    @property
+    def tid(self) -> TransferId:
+        """T."""
+        return self.facts.tid
+
+    @property
+    def name(self) -> str:
+        """The file's name in outbox/ or sent/."""
+        return f"{self.facts.tid}~{self.file}"
+
+    @property
+    def maybe_sent(self) -> bool:
+        """Whether a byte of it may have left this host."""
+        return self.flying + self.doubtful > 0
+
+
+class Place:
+    """Where a receipt's token was last seen."""
+
+    NEW = "new"
+    OFFERED = "offered"
+    ACCEPTED = "accepted"
+    AWAY = "away"
+    PULLED = "pulled"
+
+
+@dataclass(slots=True)
+class Receipt:
+    """One transfer admitted here and not ended: its token is the one thing that can be claimed."""
+
+    facts: Facts
+    peer: str
+    name: FileName
+    inode: int
+    place: str
+    state: State = State.STORED
+    winner: tuple[AgentName, Nonce] | None = None
+    edges: dict[str, str] = field(default_factory=dict)
+    published_ns: int = 0
+    away: tuple[str, str] | None = None
+    missed_b: float | None = None
+    looks: int = 0
+    wanted_back: bool = False
+    stale_told: bool = False
+
+    @property
+    def tid(self) -> TransferId:
+        """T."""
+        return self.facts.tid
+
+    @property
+    def accepted_name(self) -> str:
+        """The token's name after a claim over HTTP; only with a winner."""
+        assert self.winner is not None
+        return f"{self.name}.accepted~{self.winner[0]}~{self.winner[1]}"
+
+
+class Signatures:
+    """S -> T until expires_at + SIGNATURE_MEMORY_S, 16 bytes of each: 100,000 take about 20 MB."""
+
+    def __init__(self) -> None:
+        self._tids: dict[bytes, bytes] = {}
+        self._hours: dict[int, set[bytes]] = {}
+
+    def holder_differs(self, identity: str, tid: TransferId) -> bool:
+        """Tell whether S is known with other bytes than T."""
+        held = self._tids.get(_half(identity))
+        return held is not None and held != _half(tid)
+
+    def reserve(self, identity: str | None, tid: TransferId, expires_at: float) -> None:
+        """Remember the first durable bytes of S."""
+        if identity is None:
+            return
+        key = _half(identity)
+        if self._tids.setdefault(key, _half(tid)) == _half(tid):
+            self._hours.setdefault(_hour(expires_at), set()).add(key)
+
+    def release(self, identity: str, tid: TransferId) -> None:
+        """Take a reservation back: its bytes did not become durable."""
+        if self._tids.get(_half(identity)) == _half(tid):
+            del self._tids[_half(identity)]
+
+    def sweep(self, now: float) -> None:
+        """Drop what has passed its time."""
+        for hour in [hour for hour in self._hours if hour < _hour(now - 2 * SIGNATURE_MEMORY_S)]:
+            for key in self._hours.pop(hour):
+                self._tids.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._tids)
+
+
+def _half(digest: str) -> bytes:
+    return bytes.fromhex(digest[:32])
+
+
+def _hour(moment: float) -> int:
+    return int(moment // SIGNATURE_MEMORY_S)
+
+
+class Feed:
+    """What changed for one peer, newest last; a cursor is a place in it."""
+
+    def __init__(self, salt: str) -> None:
+        self._salt = salt
+        self._last = 0
+        self._dropped = 0
+        self._numbers: OrderedDict[TransferId, int] = OrderedDict()
+
+    def note(self, tid: TransferId) -> None:
+        """Put T last."""
+        self._last += 1
+        self._numbers.pop(tid, None)
+        self._numbers[tid] = self._last
+        if len(self._numbers) > FEED_LIMIT:
+            self._dropped = self._numbers.popitem(last=False)[1]
+
+    def drop(self, tid: TransferId) -> None:
+        """Forget T."""
+        self._numbers.pop(tid, None)
+
+    def since(self, cursor: str | None, limit: int) -> tuple[list[TransferId], str] | None:
+        """Return at most `limit` T that changed after the cursor and the next cursor; None: the cursor is unknown."""
+        if cursor is None:
+            return [], f"{self._salt}.{self._last}"
+        salt, _, text = cursor.partition(".")
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
+        if salt != self._salt or not self._dropped <= number <= self._last:
+            return None
+        return self._after(number, limit)
+
+    def _after(self, number: int, limit: int) -> tuple[list[TransferId], str]:
+        newest: list[tuple[TransferId, int]] = []
+        for tid in reversed(self._numbers):
+            if self._numbers[tid] <= number:
+                break
+            newest.append((tid, self._numbers[tid]))
+        page = newest[::-1][:limit]
+        last = page[-1][1] if len(newest) > limit else self._last
+        return [tid for tid, _ in page], f"{self._salt}.{last}"
+
+
+class Ledger:
+    """All entries of this host, by T, by handoff_id and by inode."""
+
+    def __init__(self, salt: str) -> None:
+        self.sendings: dict[TransferId, Sending] = {}
+        self.receipts: dict[TransferId, Receipt] = {}
+        self.signatures = Signatures()
+        self.forget_at: dict[TransferId, float] = {}
+        self._salt = salt
+        self._by_peer: dict[str, dict[TransferId, Sending]] = {}
+        self._by_inode: dict[int, Receipt] = {}
+        self._by_label: dict[str, dict[TransferId, None]] = {}
+        self._recent: OrderedDict[TransferId, str] = OrderedDict()
+        self._feeds: dict[str, Feed] = {}
+
+    def add_sending(self, sending: Sending) -> None:
+        """Enter a transfer we send."""
+        self.sendings[sending.tid] = sending
+        self._by_peer.setdefault(sending.peer, {})[sending.tid] = sending
+        self._label(sending.facts)
+
+    def drop_sending(self, sending: Sending) -> None:
+        """Strike a transfer that has ended."""
+        self.sendings.pop(sending.tid, None)
+        self._by_peer.get(sending.peer, {}).pop(sending.tid, None)
+        self._ended(sending.facts)
+
+    def sendings_to(self, peer: str) -> Iterable[Sending]:
+        """Return the open transfers to a peer."""
+        return self._by_peer.get(peer, {}).values()
+
+    def add_receipt(self, receipt: Receipt) -> None:
+        """Enter a transfer we received."""
+        self.receipts[receipt.tid] = receipt
+        self._by_inode[receipt.inode] = receipt
+        self._label(receipt.facts)
+
+    def drop_receipt(self, receipt: Receipt) -> None:
+        """Strike a transfer that has ended."""
+        self.receipts.pop(receipt.tid, None)
+        self._by_inode.pop(receipt.inode, None)
+        self._ended(receipt.facts)
+
+    def receipt_of_inode(self, inode: int) -> Receipt | None:
+        """Return the open receipt whose file this is."""
+        return self._by_inode.get(inode)
+
+    def labelled(self, handoff_id: str) -> list[TransferId]:
+        """Return the T that bear this handoff_id, oldest first: the open ones and the recently ended."""
+        return list(self._by_label.get(handoff_id, ()))
+
+    def labels(self) -> Iterator[str]:
+        """Return the handoff_ids known."""
+        return iter(self._by_label)
+
+    def feed(self, peer: str) -> Feed:
+        """Return the list of changes kept for a peer."""
+        if peer not in self._feeds:
+            self._feeds[peer] = Feed(self._salt)
+        return self._feeds[peer]
+
+    def _label(self, facts: Facts) -> None:
+        if facts.handoff_id is not None:
+            self._by_label.setdefault(facts.handoff_id, {})[facts.tid] = None
+
+    def _ended(self, facts: Facts) -> None:
+        if facts.handoff_id is None:
+            return
+        self._recent[facts.tid] = facts.handoff_id
+        if len(self._recent) > RECENT_LIMIT:
+            tid, handoff_id = self._recent.popitem(last=False)
+            self._by_label.get(handoff_id, {}).pop(tid, None)
+            if not self._by_label.get(handoff_id, True):
+                del self._by_label[handoff_id]

@@ -1,0 +1,301 @@
+"""Observe: what agents did with published files (docs/custody.md section 6, "Observe").
+
+It owns the search for a token in the direction of its motion: handoff/, claimed/, archive/ or rejected/. It never
+moves an agent's file. The rules that must stay true: a claim is reported only when it is flushed (R3), and a file
+that is nowhere is never published again.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from handoffd.custody import layout
+from handoffd.custody.closing import Close, Closing
+from handoffd.custody.filesystem import Stat
+from handoffd.custody.ledger import Place, Receipt
+from handoffd.custody.message import Seen
+from handoffd.custody.tree import Tree
+from handoffd.protocol.name import TransferId, is_file_name, tid_of_published
+from handoffd.protocol.payload import label, rejection_words
+from handoffd.protocol.reason import Reason, State
+from handoffd.protocol.record import DETAIL_LIMIT, Artefact
+from handoffd.protocol.timing import (
+    MALFORMED_GRACE_S,
+    ROUTE_LIMIT_BYTES,
+    STALE_CLAIM_S,
+    UNACCOUNTED_S,
+    VANISHED_LOOKS,
+    VANISHED_S,
+)
+
+WORDS_LIMIT_BYTES = 64 << 10
+MARGIN_NS = 2_000_000_000
+"""Files changed up to this long before publication are read too: the file system's clock ticks coarsely."""
+LOOK_PAUSE_S = VANISHED_S / VANISHED_LOOKS
+
+
+@dataclass(slots=True)
+class Findings:
+    """What one look found: claims to be flushed and reported, ends to be recorded."""
+
+    claims: dict[TransferId, Receipt]
+    closes: list[Close]
+    by_links: bool = False
+
+
+class Observer:
+    """Looks after every receipt that is published and has no outcome."""
+
+    def __init__(self, tree: Tree, closing: Closing) -> None:
+        self._tree = tree
+        self._closing = closing
+        self._unripe: dict[tuple[str, str], float] = {}
+        self._searched: dict[str, tuple[int, float]] = {}
+
+    # ------------------------------------------------------------ entrances
+
+    def look(self, seen: Seen) -> None:
+        """Follow hints: the receipts behind names that changed. An empty set of names means the whole directory."""
+        found = Findings({}, [])
+        for name in seen.get(layout.HANDOFF, ()):
+            self._follow(self._receipt_named(name), found)
+        for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
+            if directory in seen and self._tree.ledger.receipts:
+                names = seen[directory] or self._changed_names(directory)
+                self._match_all(directory, names, found)
+        self._report(found)
+
+    def tick(self) -> None:
+        """Look at every receipt, whatever the hints said."""
+        found = Findings({}, [])
+        for receipt in list(self._tree.ledger.receipts.values()):
+            self._follow(receipt, found)
+        if any(self._is_unaccounted(receipt) for receipt in self._tree.ledger.receipts.values()):
+            self._search(found)
+        self._retry_unripe(found)
+        self._report(found)
+        self._close_vanished()
+        self._note_stale()
+
+    def settle(self, receipts: Iterable[Receipt]) -> None:
+        """Look for these now: somebody needs to know whether an agent has them."""
+        found = Findings({}, [])
+        for receipt in receipts:
+            self._follow(receipt, found)
+        self._report(found)
+
+    def search_now(self, receipt: Receipt) -> None:
+        """Look for one receipt everywhere, at once: after a power cut nobody waits two seconds."""
+        found = Findings({}, [])
+        self._follow(receipt, found)
+        if receipt.tid not in {one.receipt.tid for one in found.closes}:
+            for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
+                self._match_all(directory, self._tree.fs.names(directory), found)
+        self._report(found)
+
+    # ------------------------------------------------------------ one receipt, by its known names
+
+    def _receipt_named(self, name: str) -> Receipt | None:
+        tid = tid_of_published(name)
+        return None if tid is None else self._tree.ledger.receipts.get(tid)
+
+    def _follow(self, receipt: Receipt | None, found: Findings) -> None:
+        if receipt is None or receipt.place not in (Place.OFFERED, Place.AWAY):
+            return
+        fs, name = self._tree.fs, receipt.name
+        if receipt.place == Place.OFFERED and fs.stat(layout.HANDOFF, name) is not None:
+            return
+        receipt.place = Place.AWAY
+        if fs.stat(*(receipt.away or (layout.CLAIMED, name))) is not None:
+            receipt.missed_b, receipt.looks = None, 0
+            self._claimed(receipt, found)
+            return
+        receipt.away = None
+        for directory in (layout.ARCHIVE, layout.REJECTED):
+            if self._match(directory, name, found):
+                return
+        self._miss(receipt, found)
+
+    def _miss(self, receipt: Receipt, found: Findings) -> None:
+        """At none of its names. The receipt is a hard link: two links mean an agent holds it under some name."""
+        mine = self._tree.fs.stat(layout.inbox(receipt.peer), receipt.name)
+        if mine is not None and mine.links > 1 and self._tree.fs.stat(layout.HANDOFF, receipt.name) is None:
+            found.by_links = found.by_links or receipt.state is not State.CLAIMED
+            self._claimed(receipt, found)
+        if receipt.missed_b is None:
+            receipt.missed_b = self._tree.clock.boottime()
+
+    def _claimed(self, receipt: Receipt, found: Findings) -> None:
+        if receipt.state is not State.CLAIMED:
+            found.claims[receipt.tid] = receipt
+
+    def _is_unaccounted(self, receipt: Receipt) -> bool:
+        missed = receipt.missed_b
+        return missed is not None and self._tree.clock.boottime() - missed >= UNACCOUNTED_S
+
+    # ------------------------------------------------------------ agents' directories, by hint or by search
+
+    def _search(self, found: Findings) -> None:
+        for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
+            if self._needs_search(directory):
+                self._match_all(directory, self._changed_names(directory), found)
+        now_b = self._tree.clock.boottime()
+        closing = {one.receipt.tid for one in found.closes}
+        for receipt in self._tree.ledger.receipts.values():
+            looked_at = receipt.missed_b is not None and receipt.tid not in closing
+            if looked_at and now_b - (receipt.missed_b or 0.0) >= (receipt.looks + 1) * LOOK_PAUSE_S:
+                receipt.looks += 1
+
+    def _needs_search(self, directory: str) -> bool:
+        """Tell whether listing may find more than the last time: an archive may hold a million names."""
+        seen = self._tree.fs.stat(directory, ".")
+        last_ns, last_b = self._searched.get(directory, (-1, -1.0))
+        newest_b = max((r.missed_b for r in self._tree.ledger.receipts.values() if r.missed_b), default=0.0)
+        if seen is not None and seen.mtime_ns == last_ns and newest_b + UNACCOUNTED_S < last_b:
+            return False
+        self._searched[directory] = (seen.mtime_ns if seen else -1, self._tree.clock.boottime())
+        return True
+
+    def _changed_names(self, directory: str) -> list[str]:
+        """Return the names in a directory changed since the oldest open publication."""
+        open_since = [r.published_ns for r in self._tree.ledger.receipts.values() if r.place == Place.AWAY]
+        since = min(open_since, default=0) - MARGIN_NS
+        names = []
+        for name in self._tree.fs.names(directory):
+            found = self._tree.fs.stat(directory, name)
+            if found is not None and found.ctime_ns >= since:
+                names.append(name)
+        return names
+
+    def _match_all(self, directory: str, names: Iterable[str], found: Findings) -> None:
+        for name in names:
+            if is_file_name(name) or name.endswith(".json"):
+                self._match(directory, name, found)
+
+    def _match(self, directory: str, name: str, found: Findings) -> bool:
+        """Tell whether this file is the token of an open receipt; note what follows."""
+        seen = self._tree.fs.stat(directory, name)
+        if seen is None or not seen.regular:
+            return False
+        receipt, data = self._identify(directory, name, seen)
+        if receipt is None or receipt.place not in (Place.OFFERED, Place.AWAY):
+            return False
+        if self._tree.fs.stat(layout.HANDOFF, receipt.name) is not None:
+            return False  # still claimable: a look-alike is no evidence
+        receipt.place, receipt.missed_b, receipt.looks = Place.AWAY, None, 0
+        if directory == layout.CLAIMED:
+            receipt.away = (directory, name)
+            self._claimed(receipt, found)
+        else:
+            self._final(directory, name, receipt, data, found)
+        return True
+
+    def _identify(self, directory: str, name: str, seen: Stat) -> tuple[Receipt | None, bytes | None]:
+        """Find the receipt: by inode, by name, by parsed (handoff_id, hmac), by a name ending in its handoff_id."""
+        ledger = self._tree.ledger
+        receipt = ledger.receipt_of_inode(seen.inode) or self._receipt_named(name)
+        if receipt is not None:
+            return receipt, None
+        data = self._read(directory, name)
+        if data is None:
+            return None, None
+        handoff_id, hmac = label(data)
+        same = [ledger.receipts[tid] for tid in ledger.labelled(handoff_id or "") if tid in ledger.receipts]
+        exact = [one for one in same if one.facts.hmac == hmac]
+        if exact:
+            return exact[0], data
+        ending = [r for r in ledger.receipts.values() if name.endswith(f"-{r.facts.handoff_id}.json")]
+        return (ending[0], data) if len(ending) == 1 else (None, None)
+
+    def _read(self, directory: str, name: str) -> bytes | None:
+        try:
+            return self._tree.fs.read(directory, name, ROUTE_LIMIT_BYTES)[0]
+        except OSError:
+            return None
+
+    # ------------------------------------------------------------ ends
+
+    def _final(self, directory: str, name: str, receipt: Receipt, data: bytes | None, found: Findings) -> None:
+        data = self._read(directory, name) if data is None else data
+        if data is None or self._is_unripe(directory, name, data):
+            return
+        sha256 = hashlib.sha256(data).hexdigest()
+        artefact = None if sha256 == receipt.tid else Artefact(name, TransferId(sha256), len(data))
+        if directory == layout.ARCHIVE:
+            reason, words = Reason.COMPLETED, ""
+        else:
+            reason, words = Reason.REJECTED_BY_AGENT, rejection_words(data) or self._reason_file(directory, name)
+        found.closes.append(Close(receipt, reason, words, artefact, (directory, layout.CLAIMED, layout.HANDOFF)))
+
+    def _is_unripe(self, directory: str, name: str, data: bytes) -> bool:
+        """Tell whether the file may still be being written: it does not parse, and has had less than 2 s."""
+        try:
+            json.loads(data)
+        except (ValueError, RecursionError):
+            since = self._unripe.setdefault((directory, name), self._tree.clock.boottime())
+            if self._tree.clock.boottime() - since < MALFORMED_GRACE_S:
+                return True
+        self._unripe.pop((directory, name), None)
+        return False
+
+    def _retry_unripe(self, found: Findings) -> None:
+        for directory, name in list(self._unripe):
+            if not self._match(directory, name, found):
+                self._unripe.pop((directory, name), None)
+
+    def _reason_file(self, directory: str, name: str) -> str:
+        try:
+            data, _ = self._tree.fs.read(directory, f"{name}.reason", WORDS_LIMIT_BYTES)
+        except OSError:
+            return ""
+        words = rejection_words(data) or _field(data, "detail") or _field(data, "reason")
+        return words or data.decode("utf-8", "replace").strip()[:DETAIL_LIMIT]
+
+    def _report(self, found: Findings) -> None:
+        """Flush, then tell: claims first, so that a story is told in its order."""
+        claims = list(found.claims.values())
+        if claims:
+            if found.by_links:
+                self._tree.fs.sync_all()  # the name is not known, so neither is its directory
+            self._tree.fs.sync_directories((layout.CLAIMED, layout.HANDOFF))
+            for receipt in claims:
+                self.mark_claimed(receipt)
+        self._closing.close(found.closes)
+
+    def mark_claimed(self, receipt: Receipt) -> None:
+        """Enter a claim that is durable."""
+        receipt.state = State.CLAIMED
+        receipt.edges["claimed"] = self._tree.now_text()
+        self._tree.note_edge("claimed", receipt.facts, role="receiver", peer=receipt.peer, file=receipt.name)
+        self._tree.changed(receipt.peer, receipt.tid)
+
+    def _close_vanished(self) -> None:
+        now_b = self._tree.clock.boottime()
+        gone = []
+        for receipt in self._tree.ledger.receipts.values():
+            patient = receipt.missed_b is None or now_b - receipt.missed_b < VANISHED_S
+            if patient or receipt.looks < VANISHED_LOOKS or receipt.place != Place.AWAY:
+                continue
+            mine = self._tree.fs.stat(layout.inbox(receipt.peer), receipt.name)
+            if mine is None or mine.links == 1:
+                detail = "its file is in none of the agents' directories"
+                gone.append(Close(receipt, Reason.VANISHED_AT_TARGET, detail))
+        self._closing.close(gone)
+
+    def _note_stale(self) -> None:
+        now = self._tree.clock.wall()
+        for receipt in self._tree.ledger.receipts.values():
+            silent = receipt.state is State.CLAIMED and now > receipt.facts.expires_at + STALE_CLAIM_S
+            if silent and not receipt.stale_told:
+                receipt.stale_told = True
+                self._tree.note_edge("stale_claim", receipt.facts, role="receiver", peer=receipt.peer)
+
+
+def _field(data: bytes, key: str) -> str:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return ""
+    value = document.get(key) if isinstance(document, dict) else None
+    return value[:DETAIL_LIMIT] if isinstance(value, str) else ""

@@ -1,0 +1,100 @@
+"""Recall: the janitor and revokes take a token back before an agent has it (docs/custody.md section 7).
+
+It owns the pull. It competes with agents by the same rename and loses to a claim. The rule that must stay true (R4):
+the token is out of the agents' reach, durably, before an outcome says that they cannot have it.
+"""
+
+from collections.abc import Iterable
+
+from handoffd.custody import layout
+from handoffd.custody.admit import Admitter
+from handoffd.custody.closing import Close, Closing
+from handoffd.custody.ledger import Facts, Place, Receipt
+from handoffd.custody.message import Batch
+from handoffd.custody.observe import Observer
+from handoffd.custody.tree import Tree
+from handoffd.protocol.name import TransferId
+from handoffd.protocol.reason import Delivered, Reason
+from handoffd.protocol.record import Record
+from handoffd.protocol.timing import EXPIRY_GRACE_S
+
+
+class Recall:
+    """Takes tokens back."""
+
+    def __init__(self, tree: Tree, closing: Closing, observer: Observer, admitter: Admitter) -> None:
+        self._tree = tree
+        self._closing = closing
+        self._observer = observer
+        self._admitter = admitter
+
+    def janitor(self) -> None:
+        """Withdraw what is past expires_at + EXPIRY_GRACE_S, unless the clock has just jumped."""
+        pulled = [r for r in self._tree.ledger.receipts.values() if r.place == Place.PULLED]
+        due = [] if self._tree.expiry_rests() else [r for r in self._waiting() if self._is_late(r)]
+        self.pull(due + pulled, Reason.EXPIRED)
+
+    def _waiting(self) -> list[Receipt]:
+        return [r for r in self._tree.ledger.receipts.values() if r.place in (Place.NEW, Place.OFFERED)]
+
+    def _is_late(self, receipt: Receipt) -> bool:
+        return self._tree.clock.wall() > receipt.facts.expires_at + EXPIRY_GRACE_S
+
+    def pull(self, receipts: Iterable[Receipt], reason: Reason, detail: str = "") -> None:
+        """Take back and close what no agent has; what an agent has is observed instead."""
+        back: list[Receipt] = []
+        lost: list[Receipt] = []
+        for receipt in receipts:
+            (back if self._take_back(receipt) else lost).append(receipt)
+        self._closing.close(
+            Close(receipt, reason, detail, flush=(layout.inbox(receipt.peer), layout.HANDOFF)) for receipt in back
+        )
+        self._observer.settle(lost)
+
+    def _take_back(self, receipt: Receipt) -> bool:
+        if receipt.place == Place.PULLED:
+            return True
+        own = layout.inbox(receipt.peer)
+        source, name = (own, f"{receipt.name}.new") if receipt.place == Place.NEW else (layout.HANDOFF, receipt.name)
+        try:
+            self._tree.fs.move(source, name, own, f"{receipt.name}.pulled")
+        except FileNotFoundError:
+            return False  # an agent was first: that is a claim
+        receipt.place = Place.PULLED
+        return True
+
+    # ------------------------------------------------------------ a peer's revoke
+
+    def revoke(self, asked: Batch) -> tuple[Record | None, ...]:
+        """Answer each T with a final record, or with `claimed`; None for a T that came from somebody else."""
+        mine = [self._own_receipt(asked, tid) for tid in asked.tids]
+        waiting = [r for r in mine if r is not None and r.place in (Place.NEW, Place.OFFERED, Place.PULLED)]
+        self.pull(waiting, Reason.REVOKED, f"revoked by {asked.peer}")
+        self._entomb(asked)
+        return tuple(self._answer(asked, tid) for tid in asked.tids)
+
+    def _own_receipt(self, asked: Batch, tid: TransferId) -> Receipt | None:
+        receipt = self._tree.ledger.receipts.get(tid)
+        return receipt if receipt is not None and receipt.peer == asked.peer else None
+
+    def _entomb(self, asked: Batch) -> None:
+        """Unknown: a tombstone that a late POST will meet."""
+        tree = self._tree
+        unknown = [
+            tid
+            for tid in asked.tids
+            if tid not in tree.ledger.receipts and tid not in tree.ledger.sendings and not tree.has_outcome(tid)
+        ]
+        tree.write_outcomes(
+            [
+                tree.ending(Facts(tid), Reason.REVOKED, Delivered.NOT_DELIVERED, asked.peer, None, "never came here")
+                for tid in unknown
+            ]
+        )
+
+    def _answer(self, asked: Batch, tid: TransferId) -> Record | None:
+        receipt = self._own_receipt(asked, tid)
+        if receipt is not None:
+            return self._admitter.record(receipt)
+        record = self._tree.outcome(tid)
+        return record if record is not None and record.peer == asked.peer else None

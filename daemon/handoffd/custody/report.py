@@ -1,0 +1,161 @@
+"""Report: what peers and agents may read of transfers, and when a transfer is forgotten (section 10 and 12).
+
+It owns the answers to states, lookups and artefact requests, and the deletion of old outcomes. The rules that must
+stay true: unknown and foreign look the same, and an outcome is deleted only when no late request can need it.
+"""
+
+from handoffd.custody import layout
+from handoffd.custody.admit import Admitter, problem
+from handoffd.custody.message import Answer, Batch, Lookup, Principal, StatesNews, StatesQuery
+from handoffd.custody.send import Sender
+from handoffd.custody.tree import Tree
+from handoffd.protocol.moment import parse_moment
+from handoffd.protocol.name import TransferId, is_transfer_id
+from handoffd.protocol.payload import transfer_id
+from handoffd.protocol.reason import Problem, rises
+from handoffd.protocol.record import Record
+from handoffd.protocol.timing import HOUR_S, PAYLOAD_LIMIT_BYTES, STATES_ITEMS
+
+DELETES_PER_TICK = 200
+"""Bulk deletes slow down creates in the same directory (ext4), so they come in small portions."""
+SWEEP_EVERY_S = HOUR_S
+
+
+class Reporter:
+    """Reads for others, and forgets."""
+
+    def __init__(self, tree: Tree, admitter: Admitter, sender: Sender) -> None:
+        self._tree = tree
+        self._admitter = admitter
+        self._sender = sender
+        self._old: list[str] = []
+        self._swept_b = 0.0
+
+    # ------------------------------------------------------------ states (a11)
+
+    def states(self, asked: StatesQuery) -> StatesNews:
+        """Return what is higher than the peer knows, of what came from it; `lost` is what is not known here."""
+        changes = self._tree.ledger.feed(asked.peer).since(asked.since, STATES_ITEMS)
+        tids, cursor = changes if changes is not None else ([], "")
+        records, lost = [], []
+        for tid, state in asked.known.items():
+            record = self._of_peer(asked.peer, tid)
+            if record is None:
+                lost.append(tid)
+            elif rises(state, record.state):
+                records.append(record)
+        for tid in tids:
+            record = self._of_peer(asked.peer, tid) if tid not in asked.known else None
+            if record is not None:
+                records.append(record)
+        if changes is None:
+            _, cursor = self._tree.ledger.feed(asked.peer).since(None, 0) or ([], "")
+        return StatesNews(tuple(records), cursor, reset=changes is None, lost=tuple(lost))
+
+    def _of_peer(self, peer: str, tid: TransferId) -> Record | None:
+        receipt = self._tree.ledger.receipts.get(tid)
+        if receipt is not None:
+            return self._admitter.record(receipt) if receipt.peer == peer else None
+        record = self._tree.outcome(tid)
+        return record if record is not None and record.peer == peer else None
+
+    # ------------------------------------------------------------ lookups
+
+    def lookup(self, asked: Lookup) -> Answer:
+        """Return the record, or the final artefact's bytes, to one of the two parties or the peer's daemon."""
+        record = self._find(asked)
+        if record is None:
+            return problem(Problem.NOT_FOUND, TransferId(""), "no such handoff for this token")
+        if not asked.artefact:
+            return Answer(200, tid=record.tid, record=record)
+        data = self._artefact(record)
+        if data is None or record.artefact is None:
+            return problem(Problem.NOT_FOUND, record.tid, "it has no artefact here")
+        return Answer(200, tid=record.tid, record=record, data=data, artefact_name=record.artefact.name)
+
+    def _find(self, asked: Lookup) -> Record | None:
+        ident = asked.ident
+        tids = [TransferId(ident)] if is_transfer_id(ident) else self._tree.ledger.labelled(ident)[::-1]
+        records = (self.record(tid) for tid in tids)
+        return next((r for r in records if r is not None and _may_read(asked.principal, r)), None)
+
+    def record(self, tid: TransferId) -> Record | None:
+        """Return what is known of T on this host, open or ended."""
+        receipt, sending = self._tree.ledger.receipts.get(tid), self._tree.ledger.sendings.get(tid)
+        if receipt is not None:
+            return self._admitter.record(receipt)
+        if sending is not None and sending.outcome is None:
+            return self._sender.record(sending)
+        return self._tree.outcome(tid)
+
+    def _artefact(self, record: Record) -> bytes | None:
+        if record.artefact is None or record.artefact.size > PAYLOAD_LIMIT_BYTES:
+            return None
+        for directory in (layout.ARCHIVE, layout.REJECTED):
+            try:
+                data, _ = self._tree.fs.read(directory, record.artefact.name, PAYLOAD_LIMIT_BYTES)
+            except (OSError, ValueError):
+                continue
+            if transfer_id(data) == record.artefact.sha256:
+                return data
+        return None
+
+    # ------------------------------------------------------------ forgetting (section 12)
+
+    def forget(self, asked: Batch) -> tuple[Record | None, ...]:
+        """The peer has recorded these outcomes; remembered in memory only."""
+        answers: list[Record | None] = []
+        for tid in asked.tids:
+            record = self._tree.outcome(tid) if tid not in self._tree.ledger.receipts else None
+            if record is not None and record.peer == asked.peer:
+                self._tree.ledger.feed(asked.peer).drop(tid)
+                self._tree.ledger.forget_at[tid] = self._expiry(record) + self._tree.settings.forget_after_s
+                answers.append(record)
+            else:
+                answers.append(None)
+        return tuple(answers)
+
+    def _expiry(self, record: Record) -> float:
+        """A tombstone does not say when T expires; at the latest max_ttl from now."""
+        if record.expires_at is None:
+            return self._tree.clock.wall() + self._tree.settings.max_ttl_s
+        try:
+            return parse_moment(record.expires_at)
+        except ValueError:
+            return self._tree.clock.wall() + self._tree.settings.max_ttl_s
+
+    def sweep(self) -> None:
+        """Delete a portion of the outcomes whose time has come; runs on every tick."""
+        now, now_b = self._tree.clock.wall(), self._tree.clock.boottime()
+        if self._tree.expiry_rests():
+            return
+        if now_b - self._swept_b > SWEEP_EVERY_S:
+            self._swept_b = now_b
+            self._tree.ledger.signatures.sweep(now)
+            self._old = self._tree.fs.names(layout.OUTCOME)
+        due = [tid for tid, at in self._tree.ledger.forget_at.items() if at < now][:DELETES_PER_TICK]
+        names = [layout.outcome_name(tid) for tid in due] + self._next_retained(now)
+        self._delete(names)
+        for tid in due:
+            del self._tree.ledger.forget_at[tid]
+
+    def _next_retained(self, now: float) -> list[str]:
+        portion, self._old = self._old[:DELETES_PER_TICK], self._old[DELETES_PER_TICK:]
+        oldest_ns = int((now - self._tree.settings.retain_s) * 1e9)
+        kept = self._tree.fs
+        return [n for n in portion if (s := kept.stat(layout.OUTCOME, n)) is not None and s.mtime_ns < oldest_ns]
+
+    def _delete(self, names: list[str]) -> None:
+        if not names:
+            return
+        # No old name of these T may come back without its outcome: flush what was moved away from first.
+        peers = [inbox for peer in self._tree.peers for inbox in (layout.inbox(peer), layout.sent(peer))]
+        self._tree.fs.sync_directories([layout.HANDOFF, *peers])
+        for name in names:
+            self._tree.fs.unlink(layout.OUTCOME, name)
+
+
+def _may_read(principal: Principal, record: Record) -> bool:
+    if principal.agent is not None:
+        return principal.agent in (record.sender, record.to)
+    return record.peer == principal.peer

@@ -1,0 +1,380 @@
+"""Take: from `handoff/X` into our outbox (docs/custody.md section 5, a1 to a7), and the expiry of what stays local.
+
+It owns the look at each file of the agents' handoff/ and the judgement whose it is. It does not know how payloads
+travel. The rules that must stay true: a file is ours only after the rename won (a4), and nothing is offered to a
+peer before outbox/ and handoff/ are flushed (a7).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from handoffd.custody import layout
+from handoffd.custody.ending import Ending
+from handoffd.custody.filesystem import NotRegular, Stat
+from handoffd.custody.ledger import Facts, Place, Sending, facts_in, facts_of
+from handoffd.custody.message import Offer
+from handoffd.custody.tree import Tree
+from handoffd.protocol.admission import Inadmissible, admit
+from handoffd.protocol.name import (
+    FileName,
+    HostName,
+    TransferId,
+    is_caller_hash,
+    is_file_name,
+    outbox_name,
+    parse_taking,
+    suffixed,
+    taking_name,
+    tid_of_published,
+)
+from handoffd.protocol.payload import Envelope, Route, route, transfer_id
+from handoffd.protocol.reason import Delivered, Reason
+from handoffd.protocol.timing import EXPIRY_GRACE_S, MALFORMED_GRACE_S, ROUTE_LIMIT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whose a file is. `peer` None: it stays here. `reason`: it ends now; `envelope`: it may go out."""
+
+    peer: HostName | None
+    word: str
+    expires_at: float | None = None
+    envelope: Envelope | None = None
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Resident:
+    """A file that stays in handoff/, remembered so that it is read once: a local handoff, or an odd one."""
+
+    seen: Stat
+    verdict: Judgement
+    since_b: float
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file in handoff/ that wants to leave: read, judged, not ours yet."""
+
+    file: FileName
+    seen: Stat
+    data: bytes
+    verdict: Judgement
+    peer: HostName
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """A file under its `taking.` name: ours, its bytes read again. `seen` None: to be read and flushed again."""
+
+    peer: str
+    name: str
+    file: FileName
+    candidate: Candidate | None = None
+
+
+class Taker:
+    """Watches over handoff/."""
+
+    def __init__(self, tree: Tree, ending: Ending) -> None:
+        self._tree = tree
+        self._ending = ending
+        self._residents: dict[str, Resident] = {}
+        self._unread: dict[tuple[str, str], float] = {}
+
+    def scan(self) -> None:
+        """Look at all of handoff/ (a1), and at what an earlier look left unread."""
+        names = self._tree.fs.names(layout.HANDOFF)
+        self._forget_residents(set(names))
+        self.take(names)
+        self.resume([Caught(peer, name, FileName(name.partition("~")[2])) for peer, name in self._unread])
+        self._expire_residents()
+
+    def take(self, names: Iterable[str]) -> None:
+        """Take what is addressed elsewhere, as one group."""
+        found = [candidate for name in names if (candidate := self._look(name)) is not None]
+        if not found:
+            return
+        flushed = self._tree.fs.sync_files([(layout.HANDOFF, candidate.file) for candidate in found])
+        caught = [
+            won
+            for candidate, failure in zip(found, flushed, strict=True)
+            if failure is None and (won := self._catch(candidate)) is not None
+        ]
+        self._settle(caught)
+
+    def resume(self, caught: Sequence[Caught]) -> None:
+        """Go on at a5 with files under a `taking.` name: after a crash, or because their bytes did not parse."""
+        if caught:
+            self._tree.fs.sync_files([(layout.outbox(one.peer), one.name) for one in caught])
+            self._settle(caught)
+
+    def linger(self, peer: str, name: str) -> None:
+        """Take up a `taking.` file found at start."""
+        file = parse_taking(name)
+        if file is None:
+            self._tree.quarantine(layout.outbox(peer), name, "not a name of ours in outbox/")
+        else:
+            self._unread[(peer, name)] = self._tree.clock.boottime()
+
+    # ------------------------------------------------------------ a2: look
+
+    def _look(self, name: str) -> Candidate | None:
+        if name.startswith("."):
+            return None  # an agent's temporary file
+        tid = tid_of_published(name)
+        if tid is not None:
+            self._guard_published(name, tid)
+            return None
+        if not is_file_name(name):
+            self._leave_odd(name)
+            return None
+        seen = self._tree.fs.stat(layout.HANDOFF, name)
+        known = self._residents.get(name)
+        if seen is None or (known and known.seen.same_bytes_as(seen) and not self._looks_again(known)):
+            return None
+        return self._read(name, known)
+
+    def _looks_again(self, known: Resident) -> bool:
+        """Tell whether the verdict may change without the file changing: broken ones, and after a reload."""
+        return known.verdict.word in ("broken", "unroutable", "foreign")
+
+    def _read(self, name: str, known: Resident | None) -> Candidate | None:
+        try:
+            data, seen = self._tree.fs.read(layout.HANDOFF, name, ROUTE_LIMIT_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._leave(name, None, Judgement(None, "unreadable", detail=str(error.strerror or error)), b"")
+            return None
+        if seen.links != 1:
+            verdict = Judgement(None, "odd", detail="has several links; an agent's file has one")
+        else:
+            verdict = self.judge(data)
+        if verdict.peer is None or self._waits(known, seen, verdict):
+            self._leave(name, seen, verdict, data)
+            return None
+        return Candidate(FileName(name), seen, data, verdict, verdict.peer)
+
+    def _waits(self, known: Resident | None, seen: Stat, verdict: Judgement) -> bool:
+        """A broken file may still be being written: it is looked at again for MALFORMED_GRACE_S."""
+        if verdict.word != "broken":
+            return False
+        since = known.since_b if known and known.verdict.word == "broken" else self._tree.clock.boottime()
+        return self._tree.clock.boottime() - since < MALFORMED_GRACE_S
+
+    def judge(self, data: bytes) -> Judgement:
+        """Tell whose these bytes are: route first, then the limits, then strict admission."""
+        way = route(data)
+        if way is None:
+            return Judgement(None, "odd", detail="no readable to_agent and from_agent")
+        settings = self._tree.settings
+        if way.to in settings.agents:
+            return Judgement(None, "local", way.expires_at)
+        if way.sender not in settings.agents:
+            return Judgement(None, "foreign", way.expires_at, detail=f"from_agent {way.sender[:63]!r} is not local")
+        peer = settings.homes.get(way.to)
+        if peer is None:
+            return Judgement(None, "unroutable", way.expires_at, detail=f"nobody knows to_agent {way.to[:63]!r}")
+        return self._judge_remote(peer, way, data)
+
+    def _judge_remote(self, peer: HostName, way: Route, data: bytes) -> Judgement:
+        settings = self._tree.settings
+        if len(data) > settings.max_payload_bytes:
+            detail = f"{len(data)} bytes, the limit is {settings.max_payload_bytes}"
+            return Judgement(peer, "too_large", way.expires_at, reason=Reason.TOO_LARGE, detail=detail)
+        try:
+            envelope = admit(
+                data,
+                agents=settings.known_agents,
+                max_ttl_s=settings.max_ttl_s,
+                limit_bytes=settings.max_payload_bytes,
+            )
+        except Inadmissible as error:
+            return Judgement(peer, "broken", way.expires_at, reason=Reason.MALFORMED, detail=error.detail)
+        if self._tree.clock.wall() > envelope.expires_at:
+            return Judgement(peer, "expired", envelope.expires_at, envelope, Reason.EXPIRED, "expired before it left")
+        return Judgement(peer, "remote", envelope.expires_at, envelope)
+
+    def _guard_published(self, name: str, tid: TransferId) -> None:
+        """A name that only publishing makes is never taken; one whose token went on, or that has none, goes (I1)."""
+        receipt = self._tree.ledger.receipts.get(tid)
+        if receipt is None or receipt.place not in (Place.NEW, Place.OFFERED):
+            self._tree.quarantine(layout.HANDOFF, name, "a published file came back to handoff/")
+
+    # ------------------------------------------------------------ files that stay
+
+    def _leave_odd(self, name: str) -> None:
+        if name in self._residents:
+            return
+        seen = self._tree.fs.stat(layout.HANDOFF, name)
+        self._leave(name, seen, Judgement(None, "odd", detail="not a handoff's file name; see docs"), b"")
+
+    def _leave(self, name: str, seen: Stat | None, verdict: Judgement, data: bytes) -> None:
+        known = self._residents.get(name)
+        if seen is None:
+            seen = Stat(0, 0, 0, 0, 0, regular=False)
+        facts = facts_in(TransferId(""), data) if data else Facts(TransferId(""))
+        since = known.since_b if known else self._tree.clock.boottime()
+        self._residents[name] = Resident(seen, verdict, since, facts)
+        if known is None or known.verdict.word != verdict.word:
+            self._tell_left(name, verdict, facts)
+
+    def _tell_left(self, name: str, verdict: Judgement, facts: Facts) -> None:
+        if verdict.word == "broken":
+            return
+        event = {"local": "local_started", "unroutable": "unroutable"}.get(verdict.word, "left_alone")
+        self._tree.note_edge(event, facts, role="local", file=name, detail=verdict.detail)
+
+    def _forget_residents(self, present: set[str]) -> None:
+        for name in [name for name in self._residents if name not in present]:
+            gone = self._residents.pop(name)
+            if gone.verdict.word == "local" and self._tree.fs.stat(layout.CLAIMED, name) is not None:
+                self._tree.note_edge("claimed", gone.facts, role="local", file=name)
+
+    def _expire_residents(self) -> None:
+        if self._tree.expiry_rests():
+            return
+        now = self._tree.clock.wall()
+        for name, resident in list(self._residents.items()):
+            word, expires_at = resident.verdict.word, resident.verdict.expires_at
+            if word in ("local", "unroutable") and expires_at is not None and now > expires_at + EXPIRY_GRACE_S:
+                self._expire_resident(name, resident)
+
+    def _expire_resident(self, name: str, resident: Resident) -> None:
+        """The same CAS as the janitor's: the rename picks between us and the agent; then the reason."""
+        reason = Reason.EXPIRED if resident.verdict.word == "local" else Reason.UNROUTABLE
+        salt = TransferId(self._tree.salt())
+        placed = self._tree.place(layout.HANDOFF, name, layout.REJECTED, name, salt)
+        del self._residents[name]
+        if placed is None:
+            return
+        data, _ = self._tree.fs.read(layout.REJECTED, placed)
+        facts = facts_in(transfer_id(data), data)
+        host = self._tree.settings.host
+        record = self._tree.ending(facts, reason, Delivered.NEVER_SENT, host, name, resident.verdict.detail)
+        self._ending.reason_beside(placed, record)
+        self._tree.note_edge(record.state.value, facts, role="local", file=name, reason=reason.value)
+
+    # ------------------------------------------------------------ a4 to a7
+
+    def _catch(self, candidate: Candidate) -> Caught | None:
+        name = taking_name(self._tree.salt()[:16], candidate.file)
+        try:
+            self._tree.fs.move(layout.HANDOFF, candidate.file, layout.outbox(candidate.peer), name)
+        except FileNotFoundError:
+            return None  # the race was lost: another claimed or withdrew it
+        except OSError as error:
+            self._leave(candidate.file, candidate.seen, Judgement(None, "unmovable", detail=str(error)), b"")
+            return None
+        self._residents.pop(candidate.file, None)
+        return Caught(candidate.peer, name, candidate.file, candidate)
+
+    def _settle(self, caught: Sequence[Caught]) -> None:
+        """a5 to a7 for a group: read again, name by T, flush, then enter and offer."""
+        touched = {layout.HANDOFF}
+        offers: list[tuple[Sending, bytes]] = []
+        endings: list[tuple[Sending, Judgement]] = []
+        for one in caught:
+            settled = self._settle_one(one)
+            if settled is None:
+                continue
+            sending, data, verdict = settled
+            touched.add(layout.outbox(sending.peer))
+            if verdict.reason is None:
+                offers.append((sending, data))
+            else:
+                endings.append((sending, verdict))
+        self._tree.fs.sync_directories(sorted(touched))
+        for sending, verdict in endings:
+            assert verdict.reason is not None
+            self._ending.alone(sending, verdict.reason, verdict.detail)
+        self._ending.flush()
+        for sending, data in offers:
+            self._offer(sending, data)
+
+    def _offer(self, sending: Sending, data: bytes) -> None:
+        sending.flying = 1
+        self._tree.note_edge("started", sending.facts, role="sender", peer=sending.peer, file=sending.file)
+        self._tree.tell(Offer(HostName(sending.peer), sending.tid, data, sending.facts.expires_at))
+
+    def _settle_one(self, one: Caught) -> tuple[Sending, bytes, Judgement] | None:
+        directory = layout.outbox(one.peer)
+        try:
+            data, seen = self._tree.fs.read(directory, one.name, ROUTE_LIMIT_BYTES)
+        except NotRegular:
+            self._tree.quarantine(directory, one.name, "no regular file any more")
+            return None
+        except FileNotFoundError:
+            self._unread.pop((one.peer, one.name), None)
+            return None
+        verdict = self._judge_again(one, data, seen)
+        if verdict is None:
+            return None
+        self._unread.pop((one.peer, one.name), None)
+        if verdict.peer is None:
+            self._put_back(one, data)
+            return None
+        return self._enter(one, data, verdict, verdict.peer)
+
+    def _judge_again(self, one: Caught, data: bytes, seen: Stat) -> Judgement | None:
+        """a5. The bytes judged at a2 keep their verdict; others are flushed and judged anew, broken ones later."""
+        first = one.candidate
+        if first is not None and first.seen.same_bytes_as(seen) and first.data == data:
+            return first.verdict
+        if self._tree.fs.sync_files([(layout.outbox(one.peer), one.name)])[0] is not None:
+            self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
+            return None
+        verdict = self.judge(data)
+        if verdict.word not in ("broken", "odd"):
+            return verdict
+        since = self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
+        if data and self._tree.clock.boottime() - since < MALFORMED_GRACE_S:
+            return None
+        return replace(verdict, peer=HostName(one.peer), reason=Reason.MALFORMED)
+
+    def _put_back(self, one: Caught, data: bytes) -> None:
+        """Local after all: back under its own name, or one that no agent's counter makes."""
+        tid, stem = transfer_id(data), one.file.partition("-")[0]
+        other = f"{stem}-l{tid[:12]}.json" if is_caller_hash(stem) else suffixed(one.file, tid)
+        for name in (one.file, other):
+            try:
+                self._tree.fs.move(layout.outbox(one.peer), one.name, layout.HANDOFF, name)
+            except FileExistsError:
+                continue
+            return
+
+    def _enter(
+        self, one: Caught, data: bytes, verdict: Judgement, peer: HostName
+    ) -> tuple[Sending, bytes, Judgement] | None:
+        """a5's last checks and a6; S is reserved in the same step as its check."""
+        tree, ledger = self._tree, self._tree.ledger
+        facts = facts_of(verdict.envelope) if verdict.envelope else facts_in(transfer_id(data), data)
+        if facts.tid in ledger.sendings or facts.tid in ledger.receipts or tree.has_outcome(facts.tid):
+            self._end_copy(one, facts)
+            return None
+        if facts.identity and ledger.signatures.holder_differs(facts.identity, facts.tid):
+            detail = "other bytes with the same sender, target, handoff_id and hmac were here first"
+            verdict = replace(verdict, reason=Reason.VARIANT, detail=detail)
+        elif verdict.reason is not Reason.MALFORMED:
+            ledger.signatures.reserve(facts.identity, facts.tid, facts.expires_at)
+        sending = Sending(facts=facts, peer=peer, file=one.file, place=layout.outbox(peer))
+        tree.fs.move(layout.outbox(one.peer), one.name, sending.place, outbox_name(facts.tid, one.file))
+        ledger.add_sending(sending)
+        return sending, data, verdict
+
+    def _end_copy(self, one: Caught, facts: Facts) -> None:
+        """A second file with the same bytes: this copy ends, T has its own record (a5). After a crash inside an
+        ending of our own it is not a copy but the file itself."""
+        record = self._tree.outcome(facts.tid)
+        if record is None or record.file != one.file or record.reason not in _ENDED_AT_TAKE:
+            detail = "the same bytes were handed over before"
+            record = self._tree.ending(facts, Reason.DUPLICATE, Delivered.NEVER_SENT, one.peer, one.file, detail)
+        self._tree.reject(layout.outbox(one.peer), one.name, suffixed(one.file, facts.tid), record)
+        assert record.reason is not None
+        self._tree.note_edge(record.state.value, facts, role="sender", file=one.file, reason=record.reason.value)
+
+
+_ENDED_AT_TAKE = (Reason.MALFORMED, Reason.TOO_LARGE, Reason.VARIANT, Reason.EXPIRED)
