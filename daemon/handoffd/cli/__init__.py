@@ -12,11 +12,11 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from handoffd import __version__
-from handoffd.cli import check, init
+from handoffd.cli import check, events, init, ls, show, trace
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.config import ConfigError
 
-COMMANDS = (init, check)
+COMMANDS = (init, check, ls, show, trace, events)
 
 EPILOG = (
     "Configuration: --config, else $HANDOFFD_CONFIG, ./handoffd.yaml, ~/.config/handoffd/handoffd.yaml, "
@@ -43,7 +43,8 @@ def invoke(arguments: Sequence[str]) -> int:
     except Abort:
         return _failed("aborted; nothing was changed", ExitCode.FAILED)
     except TyperException as error:
-        return _failed(f"{error.format_message()} See `handoffd --help`.", error.exit_code)
+        message = error.format_message()  # empty when the help text was the answer
+        return _failed(f"{message.rstrip('.')}; see `handoffd --help`" if message else "", error.exit_code)
     return code if isinstance(code, int) else ExitCode.OK
 
 

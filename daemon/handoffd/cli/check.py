@@ -75,7 +75,7 @@ def _configuration(named: Path | None, root: Path | None) -> Config | None:
 
 def examine(config: Config | None, root: Path | None) -> Report:
     """Try and count everything. Raises Failure if there is no such root, PermissionError."""
-    place = config.root if config else root
+    place = config.root if config else root and root.absolute()
     if place is None or not place.is_dir():
         raise Failure(f"{place} is not a directory; name the one your agents use", ExitCode.USAGE)
     report = Report(place, config)
@@ -109,7 +109,13 @@ def _show(report: Report) -> None:
     for warning in report.warnings:
         print(f"{'warning':<14}{warning}")
     if not report.problems:
-        print(f"{'ok':<14}{'a daemon runs here' if report.running else '`handoffd run` would start'}")
+        print(f"{'ok':<14}{_verdict(report)}")
+
+
+def _verdict(report: Report) -> str:
+    if report.running:
+        return "a daemon runs here"
+    return "`handoffd run` would start" if report.config else "the root is fit; no configuration was looked at"
 
 
 def _lines(report: Report) -> Iterator[tuple[str, str]]:

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.cli.newfile import SECRET_MODE, NewFile, make_directory, make_files
 from handoffd.cli.root import wall_s
-from handoffd.cli.starter import configuration, pairing_steps, peer_stanza
+from handoffd.cli.starter import DEFAULT_LISTEN_PORT, DEFAULT_LOCAL_PORT, configuration, pairing_steps, peer_stanza
 from handoffd.config import FILE_NAME, PEER_DIRECTORY, SYSTEM_DIRECTORY, Document, read_document, user_directory
 from handoffd.custody.layout import AGENTS_DIRECTORIES
 from handoffd.identity import fingerprint, make_identity
@@ -28,7 +29,7 @@ from handoffd.protocol.name import BadName, host_name
 ROOT_MODE = 0o2770
 """Of a root and its directories that init makes: agents of another user come in by their group, and keep it."""
 TOKEN_BYTES = 32
-DEFAULT_LISTEN_PORT, DEFAULT_LOCAL_PORT = 8788, 8787
+HTTPS_PORT = 443
 
 
 def register(app: typer.Typer) -> None:
@@ -123,7 +124,7 @@ def _foundation(where: Path, text: str, pairing: _Pairing | None) -> tuple[Docum
 def _addition(where: Path, pairing: _Pairing) -> tuple[Document, list[NewFile]]:
     """Return what the configuration says with one peer more, and the files that add it."""
     document = read_document(where / FILE_NAME, {pairing.file: pairing.text})
-    certificate = (where / (document.identity.certificate or f"identity/{document.host}.pem")).read_bytes()
+    certificate = _certificate(where, document).read_bytes()
     return document, _pairing_files(where, document.host, certificate, pairing)
 
 
@@ -153,21 +154,29 @@ def _make_root(root: Path) -> None:
 def _tell(where: Path, document: Document, files: Sequence[NewFile], pairing: _Pairing | None) -> None:
     for file in files:
         print(f"wrote {file.path}{'  (secret)' if file.mode == SECRET_MODE else ''}")
-    pem = where / (document.identity.certificate or f"identity/{document.host}.pem")
-    print(f"\nfingerprint of {document.host}: {fingerprint(pem.read_text())}\n")
+    print(f"\nfingerprint of {document.host}: {fingerprint(_certificate(where, document).read_text())}\n")
     if pairing:
-        ports = [listen.port for listen in document.listen if listen.tls]
-        print(
-            pairing_steps(
-                host=document.host,
-                peer=pairing.peer,
-                listen_port=ports[0] if ports else DEFAULT_LISTEN_PORT,
-                local_agents=document.agents,
-                peer_agents=pairing.agents,
-                directory=str(where),
-            )
-        )
+        print(_steps(where, document, pairing))
     if not document.agents:
         print("No agent lives on this host yet: name them under `agents`.")
+    if os.geteuid() == 0:
+        print(f"The files belong to root. If the daemon runs as another user: chown -R USER {where}")
     named = "" if where == _default_directory() else f" --config {where / FILE_NAME}"
     print(f"Then: handoffd check{named}, and handoffd run{named}")
+
+
+def _steps(where: Path, document: Document, pairing: _Pairing) -> str:
+    own_port = next((listen.port for listen in document.listen if listen.tls), DEFAULT_LISTEN_PORT)
+    return pairing_steps(
+        host=document.host,
+        listen_port=own_port,
+        local_agents=document.agents,
+        peer=pairing.peer,
+        peer_port=urlsplit(document.peers[pairing.peer].url or "").port or HTTPS_PORT,
+        peer_agents=pairing.agents,
+        directory=str(where),
+    )
+
+
+def _certificate(where: Path, document: Document) -> Path:
+    return where / (document.identity.certificate or f"identity/{document.host}.pem")

@@ -7,6 +7,8 @@ import json
 import re
 from collections.abc import Sequence
 
+DEFAULT_LISTEN_PORT, DEFAULT_LOCAL_PORT = 8788, 8787
+
 _CONFIGURATION = """\
 # handoffd on {host}. Every key: docs/configuration.md; the schema: handoffd check --schema.
 # Names of files are relative to the directory of this file. After a change: handoffd check, then SIGHUP.
@@ -63,7 +65,7 @@ peers:
 _STEPS = """\
 To pair with {peer}:
   1. On {peer}, if that is not done yet (with the directory its agents use):
-       handoffd init --host {peer} --root DIR {theirs} \\
+       handoffd init --host {peer} --root DIR {theirs}{port} \\
          --peer {host} --peer-url https://{host}:{listen_port} {ours}
   2. Copy two files from here into the directory peers/ beside {peer}'s handoffd.yaml, unaltered. Neither is a secret:
        {outgoing}/{host}.pem
@@ -93,13 +95,21 @@ def peer_stanza(*, peer: str, url: str, agents: Sequence[str]) -> str:
 
 
 def pairing_steps(
-    *, host: str, peer: str, listen_port: int, local_agents: Sequence[str], peer_agents: Sequence[str], directory: str
+    *,
+    host: str,
+    listen_port: int,
+    local_agents: Sequence[str],
+    peer: str,
+    peer_port: int,
+    peer_agents: Sequence[str],
+    directory: str,
 ) -> str:
     """Return what is left to do by hand: the exchange of two files each way."""
     return _STEPS.format(
         host=host,
         peer=peer,
         listen_port=listen_port,
+        port="" if peer_port == DEFAULT_LISTEN_PORT else f" --listen-port {peer_port}",
         theirs=" ".join(f"--agent {agent}" for agent in peer_agents),
         ours=" ".join(f"--peer-agent {agent}" for agent in local_agents),
         outgoing=f"{directory}/for-{peer}",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from handoffd.config.material import (
+    Missing,
     Unfit,
     check_root,
     looks_like_token,
@@ -122,6 +123,20 @@ class Assembly:
     def _read(self, key: KeyPath, fallback: T, reader: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return reader(*args, **kwargs)
+        except Missing as error:
+            self.findings.append(Finding(key, error.message, _source(key) or error.remedy))
         except Unfit as error:
             self.findings.append(Finding(key, error.message, error.remedy))
-            return fallback
+        return fallback
+
+
+def _source(key: KeyPath) -> str | None:
+    """Return where the file comes from if another host or `init` makes it."""
+    match key:
+        case ("peers", peer, "certificate"):
+            return f"copy identity/{peer}.pem of {peer} there"
+        case ("peers", peer, "accepts"):
+            return f"copy {peer}.in.sha256 there, which `handoffd init --peer` made on {peer}"
+        case ("identity",):
+            return "`handoffd init` makes one, or name yours under `identity`"
+    return None

@@ -34,6 +34,10 @@ class Unfit(Exception):
         self.remedy = remedy
 
 
+class Missing(Unfit):
+    """A file is not there."""
+
+
 def looks_like_token(text: str) -> bool:
     """Tell whether somebody wrote a secret where the name of its file belongs."""
     return len(text) >= TOKEN_MINIMUM_CHARS and _TOKEN.match(text) is not None and not re.search(r"[./]", text)
@@ -103,7 +107,7 @@ def _text(file: Path, forbidden_mode: int) -> str:
         _check_status(file, file.stat(), forbidden_mode)  # before the open: a FIFO would wait for a writer
         return file.read_bytes().decode("ascii")
     except FileNotFoundError:
-        raise Unfit(f"{file} does not exist", "create it, or correct the name") from None
+        raise Missing(f"{file} does not exist", "create it, or correct the name") from None
     except UnicodeDecodeError:
         raise Unfit(f"{file} is not plain text", "name the right file") from None
     except OSError as error:
