@@ -1,0 +1,43 @@
+"""What the tests of the link share: a certificate, and the way to the fakes beside them."""
+
+import ssl
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from handoffd.identity import client_context, fingerprint, make_identity, server_context
+
+# The fakes are modules under the project's root, wherever pytest is started.
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+MADE_S = 1_767_225_600.0  # 2026-01-01
+
+
+@dataclass
+class Tls:
+    """A host's identity as its server and a peer that pins it use it."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+    fingerprint: str
+
+
+def make_tls(folder: Path) -> Tls:
+    certificate, key = make_identity("alice-vm", MADE_S)
+    (folder / "certificate.pem").write_bytes(certificate)
+    (folder / "key.pem").write_bytes(key)
+    pinned = certificate.decode()
+    server = server_context(folder / "certificate.pem", folder / "key.pem")
+    return Tls(server, client_context(pinned), fingerprint(pinned))
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    return make_tls(tmp_path_factory.mktemp("identity"))
+
+
+@pytest.fixture(scope="session")
+def other_tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    return make_tls(tmp_path_factory.mktemp("other"))
