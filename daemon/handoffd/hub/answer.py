@@ -102,7 +102,7 @@ def answer_fields(answer: Answer) -> dict[str, object]:
         # Unknown and foreign look the same: neither T nor words of the engine's may differ.
         return problem_fields(reason, answer.status)
     fields = {**problem_fields(reason, answer.status, answer.detail), "final": answer.final}
-    if answer.tid is not None:
+    if answer.tid:
         fields["tid"] = answer.tid
     if answer.record is not None:
         fields["record"] = to_fields(answer.record)
@@ -123,7 +123,7 @@ def problem_fields(reason: Problem | Reason, status: int, detail: str = "") -> d
 
 def _served_fields(answer: Answer) -> dict[str, object]:
     record = answer.record
-    fields: dict[str, object] = {"tid": answer.tid}
+    fields: dict[str, object] = {"tid": answer.tid or None}
     if record is not None:
         fields = {
             "handoff_id": record.handoff_id,
@@ -145,7 +145,7 @@ def _kind(answer: Answer) -> str:
 
 def _bytes_headers(answer: Answer) -> dict[str, str]:
     headers = {}
-    if answer.tid is not None:
+    if answer.tid:
         headers["Handoffd-Tid"] = str(answer.tid)
     if answer.record is not None and answer.record.handoff_id is not None:
         headers["Handoffd-Handoff-Id"] = answer.record.handoff_id

@@ -51,7 +51,7 @@ async def states(hub: Hub, call: Call) -> Response:
     while True:
         seen = hub.notifier.version(query.peer)
         news = await hub.ask(hub.engine.states, query)
-        if news.records or news.reset or not await hub.notifier.wait(query.peer, seen, call.caller, until_s):
+        if news.records or news.reset or news.lost or not await hub.notifier.wait(query.peer, seen, call.caller, until_s):
             return _tell_news(hub, news)
 
 
@@ -103,7 +103,7 @@ def _payload(item: dict[str, object], place: str) -> bytes:
 def _result(hub: Hub, answer: Answer) -> dict[str, object]:
     if not is_served(answer):
         hub.metrics.refused(reason_of(answer))
-    return {"tid": answer.tid, "code": answer.status, **answer_fields(answer)}
+    return {"tid": answer.tid or None, "code": answer.status, **answer_fields(answer)}
 
 
 def _known(fields: dict[str, object]) -> dict[TransferId, State]:
@@ -121,7 +121,11 @@ def _tell_news(hub: Hub, news: StatesNews) -> Response:
         "states": {record.tid: to_fields(record) for record in news.records},
         "cursor": news.cursor,
     }
-    return hub.stamp().fields({**told, "reset": True} if news.reset else told)
+    if news.reset:
+        told["reset"] = True
+    if news.lost:
+        told["lost"] = list(news.lost)
+    return hub.stamp().fields(told)
 
 
 def _tid(value: object, place: str) -> TransferId:

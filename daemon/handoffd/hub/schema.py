@@ -148,7 +148,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "StatesNews": _object(
         {"states": {"type": "object", "additionalProperties": _ref("Record")}, "cursor": TEXT, **STAMP},
-        {"reset": {"type": "boolean"}},
+        {"reset": {"type": "boolean"}, "lost": {"type": "array", "items": TID}},
     ),
     "Tids": _object({"tids": {"type": "array", "items": TID, "maxItems": STATES_ITEMS}}),
     "States": _object({"states": {"type": "object", "additionalProperties": _ref("Record")}, **STAMP}),

@@ -1,0 +1,168 @@
+"""A hub on real sockets for tests: the real server over the fake engine, a client, and payloads."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from handoffd.custody.message import Changed, Waiting
+from handoffd.hub.call import Hub
+from handoffd.hub.listen import Listen, Listener, serve
+from handoffd.hub.settings import Directory, HubSettings, Patience
+from handoffd.protocol.moment import format_moment
+from handoffd.protocol.name import HostName
+from tests.unit.hub.fake_engine import ALICE, BOB, NOW_S, OPERATOR_TOKEN, SVEN, TOKENS, FakeEngine, ThreadDesk, digest
+
+DEADLINE_S = 10.0
+"""No test waits longer for a condition; none depends on how soon it comes."""
+
+
+def payload(number: int = 0, to: str = ALICE, sender: str = BOB, **more: Any) -> bytes:
+    """Return a payload that passes admission; `number` makes it another one."""
+    fields = {
+        "protocol_version": 1,
+        "handoff_id": f"1790000000-{sender}-{to}-{number:016x}",
+        "caller_hash": f"{number:016x}",
+        "from_agent": sender,
+        "to_agent": to,
+        "reason": "asks for a person",
+        "initiated_at": format_moment(NOW_S),
+        "expires_at": format_moment(NOW_S + 60),
+        "transcript": [{"role": "user", "text": "grüß Gott"}],
+        "hmac": "A" * 43 + "=",
+        **more,
+    }
+    return json.dumps(fields).encode()
+
+
+@dataclass
+class Answered:
+    """A complete answer. `body` is its JSON, or an empty object."""
+
+    status: int
+    headers: Any
+    data: bytes
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Running:
+    """A hub that listens, and what it stands on."""
+
+    hub: Hub
+    engine: FakeEngine
+    desk: ThreadDesk
+    listener: Listener
+    session: aiohttp.ClientSession
+    socket_path: Path | None = None
+    ready: bool = True
+
+    @property
+    def port(self) -> int:
+        return self.listener.ports[0]
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        token: str | None = "token-of-alice",
+        body: bytes | object = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answered:
+        sent = dict(headers or {})
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{self.port}{path}"
+        async with self.session.request(method, url, data=data, headers=sent) as response:
+            raw = await response.read()
+            return Answered(response.status, response.headers, raw, _json(response, raw))
+
+    async def peer(self, path: str, body: object, **headers: str) -> Answered:
+        sent = {"Handoffd-Epoch": self.engine.epoch, **headers}
+        return await self.ask("POST", f"/api/v1/handoffs/{path}", "token-of-bob-vm", body, sent)
+
+    async def start(self, data: bytes, token: str = "token-of-bob-vm", **headers: str) -> Answered:
+        return await self.ask("POST", "/api/v1/handoffs/start", token, data, headers)
+
+
+def _json(response: aiohttp.ClientResponse, raw: bytes) -> dict[str, Any]:
+    found = json.loads(raw) if raw and response.content_type.endswith("json") else {}
+    return found if isinstance(found, dict) else {}
+
+
+def settings(**more: Any) -> HubSettings:
+    """Return a hub's settings: alice and sven live here."""
+    return HubSettings(HostName("hub-vm"), "1.2.3", frozenset({ALICE, SVEN}), **more)
+
+
+def directory() -> Directory:
+    """Return everybody's tokens."""
+    return Directory({digest(token): who for token, who in TOKENS.items()}, frozenset({digest(OPERATOR_TOKEN)}))
+
+
+@asynccontextmanager
+async def running(
+    chosen: HubSettings | None = None,
+    listens: Iterable[Listen] = (Listen("127.0.0.1", 0),),
+    socket_path: Path | None = None,
+) -> AsyncIterator[Running]:
+    """Run a hub on a port of its own until the end of the block."""
+    chosen = chosen or settings()
+    loop = asyncio.get_running_loop()
+    engine = FakeEngine(chosen.homes, {ALICE, BOB, SVEN, "gordon"}, chosen.max_payload_bytes)
+    desk = ThreadDesk(engine, lambda news: loop.call_soon_threadsafe(_tell, hub, news))
+    hub = Hub(
+        chosen, directory(), desk, engine, clock=lambda: engine.now_s, is_ready=lambda: here.ready, status=lambda: {"links": []}
+    )
+    async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
+        listener = await serve(hub, listens, socket_path, group)
+        here = Running(hub, engine, desk, listener, session, socket_path)
+        try:
+            yield here
+        finally:
+            await listener.close(grace_s=1.0)
+            desk.stop()
+
+
+def _tell(hub: Hub, news: list[Changed | Waiting]) -> None:
+    for entry in news:
+        if isinstance(entry, Changed):
+            hub.notifier.changed(entry.peer)
+        else:
+            hub.notifier.waiting(entry.agent)
+
+
+def impatient(**more: Any) -> HubSettings:
+    """Return settings whose time-outs a test can wait for."""
+    return settings(patience=Patience(**{"head_s": 0.2, "body_s": 0.2, "idle_s": 0.4, "linger_s": 0.1, **more}))
+
+
+async def until(condition: Any) -> None:
+    """Wait until the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def talk(port: int, *parts: bytes, tls: ssl.SSLContext | None = None) -> bytes:
+    """Send raw bytes and return everything that comes until the other side closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(DEADLINE_S):
+            return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+

@@ -1,0 +1,65 @@
+"""Rates of agents and bytes of peers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from handoffd.hub.limit import Bucket, Budget, Turnstile
+from handoffd.hub.refusal import Refused
+from tests.unit.hub.harness import payload, running, settings
+
+
+def test_a_burst_passes_and_then_one_for_each_share_of_a_second() -> None:
+    bucket = Bucket(20.0, 100, now_s=5.0)
+    assert [bucket.take(5.0) for _ in range(100)] == [0.0] * 100
+    assert bucket.take(5.0) == pytest.approx(0.05)
+    assert bucket.take(5.051) == 0.0
+    assert bucket.take(5.051) > 0.0
+
+
+@given(some.lists(some.floats(0.0, 2.0), max_size=300))
+def test_no_pattern_of_asking_gets_more_than_rate_and_burst(pauses: list[float]) -> None:
+    bucket, now_s, passed = Bucket(2.0, 5, now_s=0.0), 0.0, 0
+    for pause in pauses:
+        now_s += pause
+        passed += bucket.take(now_s) == 0.0
+    assert passed <= 5 + 2.0 * now_s + 1e-6
+
+
+def test_one_tokens_burst_is_not_anothers() -> None:
+    turnstile = Turnstile(1.0, 1)
+    turnstile.pass_one("a", 0.0)
+    turnstile.pass_one("b", 0.0)
+    with pytest.raises(Refused) as refused:
+        turnstile.pass_one("a", 0.0)
+    assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "1")
+
+
+def test_bytes_are_given_back_whatever_happens() -> None:
+    budget = Budget(10)
+    with pytest.raises(ZeroDivisionError), budget.hold("bob-vm", 10):
+        raise ZeroDivisionError
+    with budget.hold("bob-vm", 6):
+        with pytest.raises(Refused), budget.hold("bob-vm", 5):
+            pass
+        with budget.hold("alice-vm", 5), budget.hold("bob-vm", 4):
+            pass
+
+
+def test_a_lone_request_always_passes() -> None:
+    with Budget(10).hold("bob-vm", 1000):
+        pass
+
+
+async def test_an_agent_that_asks_too_often_is_told_when_to_come_back() -> None:
+    async with running(settings(agent_requests_per_s=0.5, agent_burst=2)) as here:
+        answers = [await here.ask("GET", "/api/v1/handoffs/poll") for _ in range(3)]
+        assert [answer.status for answer in answers] == [204, 204, 429]
+        assert answers[2].body["reason"] == "rate_limited"
+        assert answers[2].headers["Retry-After"] == "2"
+        assert (await here.ask("GET", "/api/v1/handoffs/poll", "token-of-sven")).status == 204
+
+
+async def test_a_daemon_is_not_counted_by_requests() -> None:
+    async with running(settings(agent_requests_per_s=0.5, agent_burst=1)) as here:
+        assert {(await here.start(payload(number))).status for number in range(5)} == {201}
