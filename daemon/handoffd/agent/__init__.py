@@ -13,11 +13,12 @@ from handoffd.agent.mailbox import Claim, Ended, Mailbox, Written
 from handoffd.agent.outcome import End, Ends
 from handoffd.agent.secret import ANYONE, BadSecret, read_secret, read_secrets
 from handoffd.protocol.admission import Inadmissible
-from handoffd.protocol.name import BadName, agent_name
+from handoffd.protocol.name import AgentName, BadName, agent_name
 
 __all__ = [
     "ANYONE",
     "DEFAULT_TTL_S",
+    "AgentName",
     "BadName",
     "BadSecret",
     "Claim",

@@ -58,9 +58,12 @@ class Listener:
         self._wake = wake
         self._once = once
 
-    def run(self) -> bool:
-        """Work until stopped, or once; tell whether the last handoff was completed. Raises FlushFailed, OSError."""
-        completed = True
+    def run(self) -> bool | None:
+        """Work until stopped, or once; tell whether the last handoff was completed, None if there was none.
+
+        Raises FlushFailed, OSError.
+        """
+        completed = None
         while not self._wake.stopping:
             for hold in self._mailbox.interrupted():
                 self._work.undo(hold)

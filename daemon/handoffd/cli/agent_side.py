@@ -1,0 +1,54 @@
+"""What `send` and `listen` share: which root, and what to say when it cannot be used.
+
+It knows options and exit codes, nothing of handoffs. Agents need no configuration: --root is enough.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from handoffd.agent import AgentName, BadName, BadSecret, FlushFailed, agent_name
+from handoffd.cli.failure import ExitCode, Failure
+from handoffd.config import ConfigError, load, locate
+
+
+def root_of(config: Path | None, root: Path | None) -> Path:
+    """Return the shared root: --root, else the configuration's. Raises Failure."""
+    if root is not None:
+        return root
+    try:
+        return load(locate(config, os.environ)).root
+    except ConfigError as error:
+        raise Failure(f"{error}\nor name the shared directory itself: --root DIRECTORY", ExitCode.USAGE) from None
+
+
+def agent_of(option: str, text: str) -> AgentName:
+    """Return the agent an option names. Raises Failure."""
+    try:
+        return agent_name(text)
+    except BadName as error:
+        raise Failure(f"{option}: {error}", ExitCode.USAGE) from None
+
+
+@contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn what goes wrong in a shared root into a failure that names the remedy."""
+    try:
+        yield
+    except (BadSecret, BadName) as error:
+        raise Failure(f"--secret-file: {error}", ExitCode.USAGE) from None
+    except FlushFailed as error:
+        raise Failure(f"{error}; nothing more was done, look at the disk (dmesg)", ExitCode.FLUSH_FAILED) from None
+    except PermissionError as error:
+        raise Failure(_who_may(root, error), ExitCode.PERMISSION) from None
+    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+        raise Failure(f"{error.filename}: {error.strerror}", ExitCode.USAGE) from None
+
+
+def _who_may(root: Path, error: PermissionError) -> str:
+    places = f"{root} {root}/{{handoff,claimed,archive,rejected}}"
+    return (
+        f"{error.filename}: {error.strerror}; run this as the agents' user, or share one group with them: "
+        f"chgrp handoff {places} && chmod 2770 {places}, and umask 007"
+    )

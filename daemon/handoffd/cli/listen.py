@@ -1,0 +1,109 @@
+"""`handoffd listen`: claim what arrives for one agent and run a command, write the voice bootstrap, or both.
+
+It owns the options and what is printed: ends on standard error, one line each, so that standard output is the
+command's; with --json it is the other way round.
+"""
+
+import json
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+from handoffd.agent import Ended, Mailbox, read_secrets
+from handoffd.agent.command import Command
+from handoffd.agent.listener import Listener, Work
+from handoffd.agent.wake import Wake
+from handoffd.cli.agent_side import agent_of, explained, root_of
+from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.picture import printable
+from handoffd.cli.root import CONFIG
+
+_ONCE_CODES = {True: ExitCode.OK, False: ExitCode.FAILED, None: ExitCode.TRY_AGAIN}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("listen")(listen)
+
+
+def listen(
+    agent: str = typer.Option(..., "--agent", help="The agent to listen for."),
+    secret_file: list[str] = typer.Option(
+        ..., "--secret-file", help="FILE for every sender, or NAME=FILE for one (mode 0600); may be repeated."
+    ),
+    root: Path | None = typer.Option(None, "--root", help="Shared directory.", show_default=False),
+    command: str | None = typer.Option(
+        None, "--exec", help="Command that gets the payload on standard input; exit 0 completes, else rejects."
+    ),
+    timeout_s: float | None = typer.Option(None, "--timeout-s", help="End the command, all of it, after so long."),
+    once: bool = typer.Option(
+        False, "--once", help="End after one handoff: exit 0 completed, 1 rejected, 75 stopped before."
+    ),
+    bootstrap: Path | None = typer.Option(
+        None, "--bootstrap", help="Voice server's state directory; gets handoffs/ID.json for each claim."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object per end on standard output."),
+    config: Path | None = CONFIG,
+) -> None:
+    """Claim handoffs for an agent and work on each once."""
+    state = _state(bootstrap)
+    work = Work(time.time, _command(command, timeout_s, as_json), state)  # noqa: TID251
+    if command is None and state is None:
+        raise Failure("nothing to do with a handoff: give --exec COMMAND, --bootstrap DIR, or both", ExitCode.USAGE)
+    place = root_of(config, root)
+    with explained(place):
+        told = _printer(as_json)
+        mailbox = Mailbox(place, agent_of("--agent", agent), read_secrets(secret_file), told=told)
+        completed = _listen(mailbox, work, once=once)
+    raise typer.Exit(_ONCE_CODES[completed] if once else ExitCode.OK)
+
+
+def _listen(mailbox: Mailbox, work: Work, *, once: bool) -> bool | None:
+    wake = Wake()
+    with wake.signals(), wake.arrivals(mailbox.places.handoff):
+        completed = Listener(mailbox, work, wake, once=once).run()
+    wake.close()
+    return completed
+
+
+def _command(text: str | None, timeout_s: float | None, as_json: bool) -> Command | None:
+    if text is None:
+        return None
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise Failure(f"--exec: {error}: {text}", ExitCode.USAGE) from None
+    if not words or shutil.which(words[0]) is None:
+        raise Failure(f"--exec: there is no such command: {words[0] if words else text!r}", ExitCode.USAGE)
+    return Command(words, timeout_s, sys.stderr.fileno() if as_json else None)
+
+
+def _state(directory: Path | None) -> Path | None:
+    if directory is not None and not directory.is_dir():
+        raise Failure(f"--bootstrap {directory}: there is no such directory; create it", ExitCode.USAGE)
+    return directory
+
+
+def _printer(as_json: bool) -> Callable[[Ended], None]:
+    return _print_json if as_json else _print
+
+
+def _print_json(ended: Ended) -> None:
+    fields = {
+        "handoff_id": ended.handoff_id,
+        "from": ended.sender,
+        "state": "rejected" if ended.words else "completed",
+        "detail": ended.words,
+        "path": str(ended.path),
+    }
+    print(json.dumps(fields), flush=True)
+
+
+def _print(ended: Ended) -> None:
+    words = f"rejected ({ended.words})" if ended.words else "completed"
+    print(printable(f"{ended.handoff_id} from {ended.sender}: {words}"), file=sys.stderr, flush=True)

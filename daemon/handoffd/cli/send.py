@@ -1,0 +1,146 @@
+"""`handoffd send`: write a signed handoff into a shared root, as an agent does, but durably.
+
+It owns the options and what is printed. It needs no daemon: the file is for whoever carries or claims it.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from handoffd.agent import ANYONE, DEFAULT_TTL_S, Draft, End, Ends, Inadmissible, Mailbox, Written, read_secret
+from handoffd.cli.agent_side import agent_of, explained, root_of
+from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.picture import printable
+from handoffd.cli.root import CONFIG
+
+OUTCOME_PATIENCE_S = 60.0
+"""How long past expiry --wait goes on by default: a peer that was away is asked for its verdict after 30 s."""
+_CALLER_HASH_CHARS = 16
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("send")(send)
+
+
+def send(
+    sender: str = typer.Option(..., "--from", help="The agent that hands over."),
+    to: str = typer.Option(..., "--to", help="The agent that shall take it."),
+    secret_file: Path = typer.Option(..., "--secret-file", help="Secret shared by the two agents (mode 0600)."),
+    root: Path | None = typer.Option(None, "--root", help="Shared directory.", show_default=False),
+    reason: str = typer.Option("", "--reason", help="Why it is handed over."),
+    caller: str | None = typer.Option(None, "--caller", help="Who called; only a hash of it is written."),
+    caller_hash: str | None = typer.Option(None, "--caller-hash", help="The hash itself: 16 lower-case hex digits."),
+    ttl_s: float = typer.Option(DEFAULT_TTL_S, "--ttl-s", help="Seconds in which it must be claimed."),
+    transcript: str | None = typer.Option(None, "--transcript", help="JSON list of {role, text, ts?}: FILE, or -."),
+    summary: str | None = typer.Option(None, "--summary", help="Text for context_summary."),
+    field: list[str] = typer.Option([], "--field", help="Another field, NAME=JSON; may be repeated."),
+    wait: bool = typer.Option(False, "--wait", help="Wait for the outcome: exit 0 completed, 1 otherwise ended."),
+    timeout_s: float | None = typer.Option(
+        None, "--timeout-s", help=f"With --wait: exit 75 after so long (default: lifetime + {OUTCOME_PATIENCE_S:g} s)."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    config: Path | None = CONFIG,
+) -> None:
+    """Write a signed handoff, durably, under a name nobody has."""
+    draft = Draft(
+        to=agent_of("--to", to),
+        reason=reason,
+        transcript=_transcript(transcript),
+        summary=summary,
+        caller_hash=_caller_hash(caller, caller_hash),
+        ttl_s=ttl_s,
+        extra=dict(_field(text) for text in field),
+    )
+    place = root_of(config, root)
+    with explained(place):
+        mailbox = Mailbox(place, agent_of("--from", sender), {ANYONE: read_secret(secret_file)})
+        ends = Ends(mailbox.places)
+        written = _written(mailbox, draft)
+        patience_s = ttl_s + OUTCOME_PATIENCE_S if timeout_s is None else timeout_s
+        end = ends.wait(written.envelope, patience_s) if wait else None
+    _print(mailbox, written, end, as_json=as_json, waited=wait)
+    raise typer.Exit(_exit_code(end) if wait else ExitCode.OK)
+
+
+def _written(mailbox: Mailbox, draft: Draft) -> Written:
+    try:
+        return mailbox.write_handoff(draft)
+    except (Inadmissible, ValueError, OverflowError) as error:
+        raise Failure(f"nothing was written: {error}", ExitCode.USAGE) from None
+
+
+def _caller_hash(caller: str | None, caller_hash: str | None) -> str | None:
+    if caller is None:
+        return caller_hash
+    if caller_hash is not None:
+        raise Failure("--caller and --caller-hash say the same thing; give one", ExitCode.USAGE)
+    return hashlib.sha256(caller.encode(errors="surrogateescape")).hexdigest()[:_CALLER_HASH_CHARS]
+
+
+def _transcript(source: str | None) -> Sequence[Any]:
+    if source is None:
+        return ()
+    try:
+        turns = json.loads(sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes())
+    except OSError as error:
+        raise Failure(f"--transcript {source}: {error.strerror}", ExitCode.USAGE) from None
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"--transcript {source}: not JSON: {error}", ExitCode.USAGE) from None
+    if not isinstance(turns, list):
+        raise Failure(f"--transcript {source}: not a JSON list of {{role, text, ts?}}", ExitCode.USAGE)
+    return turns
+
+
+def _field(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise Failure(f"--field {text}: give NAME=JSON, such as --field urgent=true", ExitCode.USAGE)
+    try:
+        return name, json.loads(value)
+    except (ValueError, RecursionError):
+        raise Failure(f"--field {name}: {value!r} is not JSON; text needs quotes: '\"…\"'", ExitCode.USAGE) from None
+
+
+def _exit_code(end: End | None) -> ExitCode:
+    if end is None:
+        return ExitCode.TRY_AGAIN
+    return ExitCode.OK if end.state == "completed" else ExitCode.FAILED
+
+
+def _print(mailbox: Mailbox, written: Written, end: End | None, *, as_json: bool, waited: bool) -> None:
+    state = end.state if end else _standing(mailbox, written)
+    if as_json:
+        print(json.dumps(_fields(written, end, state)))
+        return
+    print(f"{written.envelope.handoff_id}  {written.path}")
+    if end is not None:
+        print(printable(f"{end.state}  {end.path}  {end.words}".rstrip()))
+    elif waited:
+        print(f"no outcome yet: {state}; `handoffd show {written.envelope.handoff_id}` tells more", file=sys.stderr)
+
+
+def _fields(written: Written, end: End | None, state: str) -> dict[str, object]:
+    envelope = written.envelope
+    fields: dict[str, object] = {
+        "handoff_id": envelope.handoff_id,
+        "tid": envelope.tid,
+        "from": envelope.sender,
+        "to": envelope.to,
+        "file": written.path.name,
+        "expires_at": envelope.expires_text,
+        "state": state,
+    }
+    return fields | ({"detail": end.words, "path": str(end.path)} if end else {})
+
+
+def _standing(mailbox: Mailbox, written: Written) -> str:
+    """Return where the file is now, in words for a person: nobody else may have moved it yet."""
+    if written.path.exists():
+        return "written"
+    return "claimed" if (mailbox.places.claimed / written.path.name).exists() else "taken"

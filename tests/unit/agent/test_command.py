@@ -1,0 +1,129 @@
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from tests.unit.agent.conftest import eventually
+
+from handoffd.agent.command import Command
+from handoffd.agent.wake import Wake
+
+
+def shell(script: str, timeout_s: float | None = None) -> Command:
+    return Command(["/bin/sh", "-c", script], timeout_s)
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> int:
+    return os.open(tmp_path, os.O_RDONLY)
+
+
+def is_running(pid: int) -> bool:
+    """Whether it runs; a dead child that waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_exit_0_is_no_objection(wake: Wake, lock: int) -> None:
+    assert shell("exit 0").run(b"", {}, lock, wake) is None
+
+
+def test_the_payload_comes_on_standard_input(wake: Wake, lock: int, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 4096
+    assert shell(f"cat > {tmp_path}/got").run(data, {}, lock, wake) is None
+    assert (tmp_path / "got").read_bytes() == data
+
+
+def test_a_command_need_not_read_its_input(wake: Wake, lock: int) -> None:
+    assert shell("true").run(b"x" * 1_000_000, {}, lock, wake) is None
+
+
+def test_the_environment_is_ours_and_the_given_one(wake: Wake, lock: int, tmp_path: Path) -> None:
+    assert shell(f'echo "$PATH $HANDOFF_ID" > {tmp_path}/got').run(b"", {"HANDOFF_ID": "id"}, lock, wake) is None
+    assert (tmp_path / "got").read_text() == f"{os.environ['PATH']} id\n"
+
+
+def test_a_refusal_tells_the_exit_code_and_the_end_of_standard_error(wake: Wake, lock: int) -> None:
+    words = shell("head -c 100000 /dev/zero | tr '\\0' x >&2; echo no line free >&2; exit 3").run(b"", {}, lock, wake)
+    assert words is not None
+    assert words.startswith("exit 3: xxx")
+    assert words.endswith("xno line free")
+    assert len(words) < 450
+
+
+def test_a_silent_refusal_tells_the_exit_code(wake: Wake, lock: int) -> None:
+    assert shell("exit 7").run(b"", {}, lock, wake) == "exit 7"
+
+
+def test_standard_error_is_passed_on(wake: Wake, lock: int, capfd: pytest.CaptureFixture[str]) -> None:
+    shell("echo progress >&2").run(b"", {}, lock, wake)
+    assert capfd.readouterr().err == "progress\n"
+
+
+def test_standard_output_can_be_sent_elsewhere(wake: Wake, lock: int, capfd: pytest.CaptureFixture[str]) -> None:
+    Command(["/bin/echo", "result"], output=sys.stderr.fileno()).run(b"", {}, lock, wake)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_killed_command_tells_the_signal(wake: Wake, lock: int) -> None:
+    assert shell("kill -SEGV $$").run(b"", {}, lock, wake) == "killed by signal 11 (Segmentation fault)"
+
+
+@pytest.mark.parametrize("path", ["/no/such/command", "/etc/hostname"])
+def test_a_command_that_cannot_start_is_a_refusal(wake: Wake, lock: int, path: str) -> None:
+    words = Command([path]).run(b"", {}, lock, wake)
+    assert words is not None
+    assert words.startswith(f"cannot start {path}: ")
+
+
+def test_a_background_process_does_not_hold_up_the_end(wake: Wake, lock: int, tmp_path: Path) -> None:
+    assert shell(f"sleep 60 & echo $! > {tmp_path}/pid").run(b"", {}, lock, wake) is None
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_time_out_ends_the_whole_group(wake: Wake, lock: int, tmp_path: Path) -> None:
+    script = f"sleep 60 & echo $! > {tmp_path}/pid; sleep 60"
+    assert shell(script, 1.0).run(b"", {}, lock, wake) == "timed_out: not done within 1 s"
+    eventually(lambda: not is_running(int((tmp_path / "pid").read_text())))
+
+
+def test_a_stop_ends_the_command(wake: Wake, lock: int, tmp_path: Path) -> None:
+    stop_when(wake, tmp_path / "ready")
+    words = shell(f"touch {tmp_path}/ready; sleep 60").run(b"", {}, lock, wake)
+    assert words == "listener_interrupted: the listener was stopped"
+
+
+def test_a_stop_ends_those_who_ignore_sigterm(
+    wake: Wake, lock: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handoffd.agent.command.TERM_GRACE_S", 0.2)
+    stop_when(wake, tmp_path / "ready")
+    deaf = f"trap '' TERM; (exec sleep 61) & echo $! > {tmp_path}/pid; touch {tmp_path}/ready; while :; do wait; done"
+    assert shell(deaf).run(b"", {}, lock, wake) is not None
+    eventually(lambda: not is_running(int((tmp_path / "pid").read_text())))
+
+
+def test_a_command_may_tidy_up_on_sigterm(wake: Wake, lock: int, tmp_path: Path) -> None:
+    stop_when(wake, tmp_path / "ready")
+    script = f"trap 'echo tidy > {tmp_path}/note; exit 0' TERM; touch {tmp_path}/ready; while :; do sleep 0.02; done"
+    assert shell(script).run(b"", {}, lock, wake) == "listener_interrupted: the listener was stopped"
+    assert (tmp_path / "note").read_text() == "tidy\n"
+
+
+def test_the_lock_is_inherited_by_all_of_the_command(wake: Wake, lock: int, tmp_path: Path) -> None:
+    shell(f"(readlink /proc/self/fd/{lock}) > {tmp_path}/seen").run(b"", {}, lock, wake)
+    assert (tmp_path / "seen").read_text().strip() == str(tmp_path)
+
+
+def stop_when(wake: Wake, ready: Path) -> None:
+    """Stop as soon as the file exists."""
+
+    def stop() -> None:
+        eventually(ready.exists)
+        wake.stop()
+
+    threading.Thread(target=stop).start()
