@@ -17,7 +17,7 @@ def pytest_report_header() -> str:
 def containers() -> Iterator[Pair]:
     """Both containers, up for the whole session."""
     user, group = (int(number) for number in os.environ["HANDOFFD_SUITE_USER"].split(":"))
-    pair = Pair(Path(os.environ["HANDOFFD_SUITE_DIR"]), (user, group))
+    pair = Pair(Path(os.environ["HANDOFFD_SUITE_DIR"]), (user, group), os.environ["HANDOFFD_SUITE_IMAGE"])
     pair.bring_up()
     yield pair
     compose("down", "--timeout", "3")

@@ -20,7 +20,7 @@ from harness.engine import docker, eventually
 ROOT = "/srv/voice-shared"
 SUITE = "/run/suite"
 NETWORK = "handoffd-suite_between"
-AGENT_PORT, PEER_PORT = 8787, 8788
+PEER_PORT = 8788
 
 Fields = dict[str, Any]
 

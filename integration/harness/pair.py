@@ -1,48 +1,32 @@
-"""The two hosts together: their configuration, their secrets, and a fresh start for every scenario.
+"""The two hosts together: paired as a person would pair them, and fresh for every scenario.
 
-Owns the configuration files of both daemons and the way from one scenario to the next. The rule that must stay true: a
+Owns the configuration of both daemons and the way from one scenario to the next. The rule that must stay true: a
 scenario finds both daemons linked, all directories empty, every clock right and nobody listening, whatever the one
 before it did.
 """
 
-import copy
-import hashlib
-import json
 import os
 import secrets
-import subprocess
-from dataclasses import dataclass, field
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from harness.engine import compose, docker, eventually
-from harness.host import AGENT_PORT, PEER_PORT, ROOT, Host
+from harness.host import PEER_PORT, ROOT, Host
 
-Configuration = dict[str, Any]
-
-
-@dataclass
-class Secrets:
-    """Everything secret of one run: one token for each direction, one for each agent, the agents' pair secret."""
-
-    pair: str = field(default_factory=lambda: secrets.token_hex(32))
-    tokens: dict[str, str] = field(default_factory=dict)
-
-    def token(self, name: str) -> str:
-        """Return the token of this name, made at first use."""
-        return self.tokens.setdefault(name, secrets.token_urlsafe(32))
+AGENTS = {"bob-vm": ("bob", "gordon"), "alice-vm": ("alice",)}
+CONFIG = "/etc/handoffd"
 
 
 class Pair:
     """bob-vm, where bob and gordon live, and alice-vm, where alice lives."""
 
-    def __init__(self, directory: Path, owner: tuple[int, int]) -> None:
+    def __init__(self, directory: Path, owner: tuple[int, int], image: str) -> None:
         self.bob = Host("bob-vm", "bob", directory / "bob-vm", owner)
         self.alice = Host("alice-vm", "alice", directory / "alice-vm", owner)
         self.hosts = (self.bob, self.alice)
-        self.agents = {"bob-vm": ["bob", "gordon"], "alice-vm": ["alice"]}
-        self.owner, self.secrets = owner, Secrets()
+        self.directory, self.owner, self.image = directory, owner, image
+        self.pair_secret = secrets.token_hex(32)
 
     def peer_of(self, host: Host) -> Host:
         """Return the other host."""
@@ -50,78 +34,76 @@ class Pair:
 
     # ---------------------------------------------------------------- configuration
 
-    def configuration(self, host: Host) -> Configuration:
-        """Return this host's configuration, to be changed by a scenario and given to `configure`."""
-        peer = self.peer_of(host)
-        return {
-            "host": host.name,
-            "root": ROOT,
-            "agents": list(self.agents[host.name]),
-            "listen": [
-                {"address": "127.0.0.1", "port": AGENT_PORT},
-                {"address": "0.0.0.0", "port": PEER_PORT, "tls": True},
-            ],
-            "identity": {"certificate": "own.pem", "key": "own.key"},
-            "agent_tokens": {host.agent: f"tokens/{host.agent}.sha256"},
-            "peers": {
-                peer.name: {
-                    "url": f"https://{peer.name}:{PEER_PORT}",
-                    "agents": list(self.agents[peer.name]),
-                    "certificate": f"peers/{peer.name}.pem",
-                    "token": f"peers/{peer.name}.out",
-                    "accepts": f"peers/{peer.name}.in.sha256",
-                }
-            },
-        }
+    def write(self, host: Host, file: str, text: str) -> None:
+        """Put a file into a host's configuration, in the place of one that is there."""
+        path = host.config / file
+        path.write_text(text)
+        path.chmod(0o600)
+        os.chown(path, *self.owner)
 
-    def configure(self, host: Host, configuration: Configuration) -> None:
-        """Write this host's configuration file. JSON, which is YAML."""
-        self.put(host.config / "handoffd.yaml", json.dumps(copy.deepcopy(configuration), indent=2))
+    def edit(self, host: Host, file: str, old: str, new: str) -> None:
+        """Change one passage of a host's configuration file."""
+        text = (host.config / file).read_text()
+        assert text.count(old) == 1, f"{file} of {host.name} has {old!r} {text.count(old)} times"
+        self.write(host, file, text.replace(old, new))
 
-    def put(self, path: Path, content: str, mode: int = 0o600) -> None:
-        """Write a file that belongs to the user of the containers."""
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        path.write_text(content)
-        path.chmod(mode)
-        for made in (path, path.parent):
-            os.chown(made, *self.owner)
+    def expect_another_certificate(self, host: Host) -> None:
+        """Make a host pin a certificate that its peer does not show."""
+        self.init("stranger", self.directory / "stranger")
+        pem = (self.directory / "stranger" / "identity" / "stranger.pem").read_text()
+        self.write(host, f"peers/{self.peer_of(host).name}.pem", pem)
 
-    def present_token(self, host: Host, token: str) -> None:
-        """Make this host present a token to its peer."""
-        self.put(host.config / "peers" / f"{self.peer_of(host).name}.out", token + "\n")
+    def restore_configuration(self, host: Host) -> None:
+        """Give a host back the configuration it was paired with."""
+        for path in host.config.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.copy(host.directory / "paired", host.config)
 
-    def furnish(self, host: Host) -> None:
-        """Write certificate, tokens and configuration of one host."""
-        peer = self.peer_of(host)
-        self.present_token(host, self.secrets.token(f"{host.name} to {peer.name}"))
-        self.put(
-            host.config / "peers" / f"{peer.name}.in.sha256", hashed(self.secrets.token(f"{peer.name} to {host.name}"))
-        )
-        self.put(host.config / "tokens" / f"{host.agent}.sha256", hashed(self.secrets.token(host.agent)))
-        self.put(host.config / "peers" / f"{peer.name}.pem", (peer.config / "own.pem").read_text())
-        self.configure(host, self.configuration(host))
-
-    def make_identity(self, host: Host) -> None:
-        """Make this host's key and self-signed certificate."""
-        key, certificate = host.config / "own.key", host.config / "own.pem"
-        subject = ["-subj", f"/CN={host.name}", "-days", "30", "-nodes"]
-        files = ["-keyout", str(key), "-out", str(certificate)]
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        subprocess.run(["openssl", "req", "-x509", *curve, *subject, *files], check=True, capture_output=True)
-        for path in (key, certificate):
-            path.chmod(0o600)
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy a directory or file with its modes; what was copied belongs to the user of the containers."""
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
+        for path in (target, *target.rglob("*")):
             os.chown(path, *self.owner)
+
+    def init(self, name: str, directory: Path, *options: str) -> None:
+        """Run `handoffd init` for one host, writing into a directory here."""
+        self.make(directory)
+        mounts = ("--volume", f"{directory}:{CONFIG}", "--volume", f"{self.directory}/nothing:{ROOT}")
+        user = ("--user", f"{self.owner[0]}:{self.owner[1]}")
+        command = ("handoffd", "init", "--dir", CONFIG, "--host", name, "--root", ROOT, *options)
+        docker("run", "--rm", "--network", "none", *user, *mounts, self.image, *command)
+
+    def make(self, directory: Path) -> None:
+        """Make a directory for the user of the containers."""
+        directory.mkdir(mode=0o700, exist_ok=True)
+        os.chown(directory, *self.owner)
+
+    def pair_up(self) -> None:
+        """Pair both hosts: `handoffd init` on each, then the two public files of each copied to the other."""
+        self.make(self.directory / "nothing")
+        for host in self.hosts:
+            peer = self.peer_of(host).name
+            own = [word for agent in AGENTS[host.name] for word in ("--agent", agent)]
+            theirs = [word for agent in AGENTS[peer] for word in ("--peer-agent", agent)]
+            url = ("--peer", peer, "--peer-url", f"https://{peer}:{PEER_PORT}")
+            self.init(host.name, host.directory / "paired", *own, *url, *theirs)
+        for host in self.hosts:
+            there = self.peer_of(host).directory / "paired" / "peers"
+            for file in (host.directory / "paired" / f"for-{self.peer_of(host).name}").iterdir():
+                self.copy(file, there / file.name)
 
     # ---------------------------------------------------------------- from one scenario to the next
 
     def bring_up(self) -> None:
-        """Make both hosts' directories and start both containers, their daemons held."""
+        """Make both hosts' directories, pair the hosts and start both containers, their daemons held."""
         for host in self.hosts:
             for directory in (host.directory, host.root, host.suite, host.config):
-                directory.mkdir(mode=0o700, exist_ok=True)
-                os.chown(directory, *self.owner)
+                self.make(directory)
             (host.suite / "hold").touch()
-            self.make_identity(host)
+        self.pair_up()
         compose("up", "--detach", "--no-build")
         for host in self.hosts:
             host.container = compose("ps", "--quiet", host.name)
@@ -129,15 +111,15 @@ class Pair:
     def fresh(self) -> None:
         """Bring both hosts back to the state every scenario starts from, their daemons still held."""
         for host in self.hosts:
-            (host.suite / "hold").touch()
             docker("unpause", host.container, check=False)
             docker("kill", host.container, check=False)
         for host in self.hosts:
             host.wipe()
             (host.suite / "hold").touch()
-            self.put(host.suite / "pair.key", self.secrets.pair)
-            self.put(host.suite / f"{host.agent}.token", self.secrets.token(host.agent))
-            self.furnish(host)
+            (host.suite / "pair.key").write_text(self.pair_secret)
+            self.restore_configuration(host)
+            self.copy(host.config / "tokens" / f"{host.agent}.token", host.suite / f"{host.agent}.token")
+            os.chown(host.suite / "pair.key", *self.owner)
             docker("start", host.container)
             host.plug_in()
 
@@ -162,8 +144,3 @@ class Pair:
     def story(self) -> str:
         """Return what both hosts look like, for a failed scenario."""
         return "\n".join(f"===== {host.name}\n{host.story()}" for host in self.hosts)
-
-
-def hashed(token: str) -> str:
-    """Return a token as a file that accepts it holds it."""
-    return hashlib.sha256(token.encode()).hexdigest() + "\n"

@@ -43,7 +43,7 @@ def test_a_handoff_signed_with_another_secret_is_rejected_by_the_agent(strangers
     alice = strangers.alice
     (alice.suite / "pair.key").write_text("another secret")
     alice.hand_over_one("alice", "--from", "gordon")
-    (alice.suite / "pair.key").write_text(strangers.secrets.pair)
+    (alice.suite / "pair.key").write_text(strangers.pair_secret)
     alice.listen()
     (end,) = eventually("alice rejects it", lambda: alice.ledger(what="rejected"))
     assert end["reason"] == "bad_hmac"

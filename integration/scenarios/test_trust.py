@@ -4,49 +4,43 @@ from harness.engine import eventually
 from harness.pair import Pair
 
 SHORT_S = 4.0
+WRONG_TOKEN = "a-token-that-alice-vm-was-never-told-of-0123456789"
 
 
 def test_with_a_wrong_token_nothing_is_delivered(strangers: Pair) -> None:
-    strangers.present_token(strangers.bob, "not the token alice-vm expects")
+    strangers.write(strangers.bob, "peers/alice-vm.out", WRONG_TOKEN)
     strangers.start_unlinked()
     strangers.alice.listen()
     assert_never_sent(strangers)
 
 
 def test_with_the_right_token_again_the_next_handoff_travels(strangers: Pair) -> None:
-    strangers.present_token(strangers.bob, "not the token alice-vm expects")
+    strangers.write(strangers.bob, "peers/alice-vm.out", WRONG_TOKEN)
     strangers.start_unlinked()
     strangers.alice.listen()
     assert_never_sent(strangers)
-    strangers.furnish(strangers.bob)
+    strangers.restore_configuration(strangers.bob)
     strangers.bob.restart_daemon()
     assert_travels(strangers)
 
 
 def test_a_peer_with_another_certificate_than_the_pinned_one_gets_nothing(strangers: Pair) -> None:
-    bob = strangers.bob
-    strangers.put(bob.config / "peers" / "alice-vm.pem", (bob.config / "own.pem").read_text())
+    strangers.expect_another_certificate(strangers.bob)
     strangers.start_unlinked()
     strangers.alice.listen()
     assert_never_sent(strangers)
-    assert not (strangers.alice.root / "relay" / "inbox" / "bob-vm").is_dir() or not strangers.alice.ls(
-        "relay/inbox/bob-vm"
-    )
 
 
 def test_a_wrong_certificate_one_way_does_not_stop_the_other_way(strangers: Pair) -> None:
-    bob = strangers.bob
-    strangers.put(bob.config / "peers" / "alice-vm.pem", (bob.config / "own.pem").read_text())
+    strangers.expect_another_certificate(strangers.bob)
     strangers.start_unlinked()
-    bob.listen()
+    strangers.bob.listen()
     written = strangers.alice.hand_over_one("bob")
     assert strangers.alice.final(written.tid)["reason"] == "completed"
 
 
 def test_a_peer_may_not_send_for_an_agent_that_is_not_its_own(strangers: Pair) -> None:
-    theirs = strangers.configuration(strangers.alice)
-    theirs["peers"]["bob-vm"]["agents"] = ["bob"]
-    strangers.configure(strangers.alice, theirs)
+    strangers.edit(strangers.alice, "peers.d/bob-vm.yaml", "agents: [bob, gordon]", "agents: [bob]")
     strangers.start()
     strangers.alice.listen()
     written = strangers.bob.hand_over_one("alice", "--from", "gordon")
