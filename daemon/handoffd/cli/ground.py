@@ -37,12 +37,19 @@ def root_troubles(root: Path) -> tuple[list[str], list[str]]:
     if not kind.accepted:
         accepted = ", ".join(sorted(SAFE_FILESYSTEMS))
         problems.append(f"{root} is on {kind.name}, where a rename may be lost; move it to one of {accepted}")
-    missing = [name for name in AGENTS_DIRECTORIES if not (root / name).is_dir()]
+    problems += _misfits(root)
+    missing = [name for name in AGENTS_DIRECTORIES if not os.path.lexists(root / name)]
     if missing:
         warnings.append(f"{root} lacks {', '.join(missing)}: made at start, rename and hard link not tried")
     elif not problems:
         problems += _probe_troubles(root)
     return problems, warnings
+
+
+def _misfits(root: Path) -> Iterator[str]:
+    for path in (root / name for name in AGENTS_DIRECTORIES):
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            yield f"{path} is not a directory itself, which the daemon insists on; put the real directory there"
 
 
 def _probe_troubles(root: Path) -> list[str]:

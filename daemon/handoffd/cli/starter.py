@@ -14,7 +14,7 @@ _CONFIGURATION = """\
 # Names of files are relative to the directory of this file. After a change: handoffd check, then SIGHUP.
 
 # This host's name, as its peers call it.
-host: {host}
+host: {host_text}
 
 # The shared directory the agents of this host already use (handoff/, claimed/, archive/, rejected/).
 root: {root}
@@ -54,7 +54,7 @@ agent_tokens: {agent_tokens}
 _PEER = """\
 # Written by `handoffd init`. Names of files are relative to the directory of handoffd.yaml.
 peers:
-  {peer}:
+  {peer_text}:
     url: {url}
     agents: [{agents}]
     certificate: peers/{peer}.pem      # copied from {peer}: the only one that is accepted
@@ -81,9 +81,12 @@ def configuration(*, host: str, root: str, agents: Sequence[str], listen_port: i
     """Return the text of handoffd.yaml."""
     return _CONFIGURATION.format(
         host=host,
+        host_text=_quoted(host),
         root=_quoted(root),
         agents=", ".join(map(_quoted, agents)),
-        agent_tokens="{" + ", ".join(f"{_quoted(agent)}: tokens/{agent}.sha256" for agent in agents) + "}",
+        agent_tokens="{"
+        + ", ".join(f"{_quoted(agent)}: tokens/{agent}.sha256" for agent in dict.fromkeys(agents))
+        + "}",
         listen_port=listen_port,
         local_port=local_port,
     )
@@ -91,7 +94,7 @@ def configuration(*, host: str, root: str, agents: Sequence[str], listen_port: i
 
 def peer_stanza(*, peer: str, url: str, agents: Sequence[str]) -> str:
     """Return the text of peers.d/<peer>.yaml."""
-    return _PEER.format(peer=_quoted(peer), url=_quoted(url), agents=", ".join(map(_quoted, agents)))
+    return _PEER.format(peer=peer, peer_text=_quoted(peer), url=_quoted(url), agents=", ".join(map(_quoted, agents)))
 
 
 def pairing_steps(
