@@ -6,7 +6,7 @@ failed flush ends the thread without an answer (R7).
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -30,8 +30,8 @@ class DeskClosed(Exception):
 class Errand:
     """Items for one engine method, and whoever waits for the answers."""
 
-    method: Callable[[Sequence[Any]], list[Any]]
-    items: Sequence[Any]
+    method: Callable[[list[Any]], list[Any]]
+    items: list[Any]
     future: "Future[Any]"
     single: bool
 
@@ -66,15 +66,13 @@ class Desk:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def submit(self, method: Callable[[Sequence[Item]], list[Result]], item: Item) -> "Future[Result]":
+    def submit(self, method: Callable[[list[Item]], list[Result]], item: Item) -> "Future[Result]":
         """Queue one item; the future gives its answer. Raises DeskClosed."""
         future: Future[Result] = Future()
         self._put(Errand(method, [item], future, single=True))
         return future
 
-    def submit_many(
-        self, method: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]
-    ) -> "Future[list[Result]]":
+    def submit_many(self, method: Callable[[list[Item]], list[Result]], items: list[Item]) -> "Future[list[Result]]":
         """Queue several items together; the future gives their answers in order. Raises DeskClosed."""
         future: Future[list[Result]] = Future()
         self._put(Errand(method, items, future, single=False))
@@ -126,10 +124,10 @@ class Desk:
         finally:
             del waiting[: len(group)]
         self._give(group, answers)
-        self._after_group()
         news = self._engine.drain_news()
         if news:
             self._on_news(news)
+        self._after_group()
 
     def _give(self, group: list[Errand], answers: list[Any]) -> None:
         at = 0

@@ -1,0 +1,260 @@
+"""One running daemon: engine, desk, hub, links and watch, wired together on one event loop.
+
+It owns start, reload, stop and the way of news from the custody thread to whoever waits for it. The rule that must
+stay true: a part that dies ends all of it; correctness never depends on an orderly stop.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+from collections.abc import Mapping
+from functools import partial
+
+from handoffd import __version__, identity
+from handoffd.app.scribe import Scribe
+from handoffd.app.wiring import custody_settings, directory, hub_settings, listens, same_link
+from handoffd.config import Config, ConfigError, PeerConfig, differences_that_need_restart, load
+from handoffd.custody import layout
+from handoffd.custody.desk import Desk
+from handoffd.custody.engine import Engine
+from handoffd.custody.filesystem import LinuxFilesystem
+from handoffd.custody.message import Changed, News, Offer, Waiting
+from handoffd.custody.tree import Clock, Settings
+from handoffd.hub.call import Hub
+from handoffd.hub.listen import Listener, serve
+from handoffd.journal import Journal
+from handoffd.link.client import PeerClient
+from handoffd.link.push import PeerLink
+from handoffd.link.ties import Ties
+from handoffd.link.watch import Seen, Watch, WatchLost, choose
+from handoffd.protocol.name import AgentName, HostName
+from handoffd.systemd import Manager, ping_interval_s
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 3.0
+"""Requests in flight get this long at SIGTERM; systemd's own patience is 90 s."""
+
+
+class Daemon:
+    """A host's daemon. `recover`, then `serve` on a loop."""
+
+    def __init__(self, config: Config, fs: LinuxFilesystem, clock: Clock, journal: Journal, settings: Settings) -> None:
+        self._config = config
+        self._fs = fs
+        self._clock = clock
+        self._journal = journal
+        self._scribe = Scribe(journal)
+        self._engine = Engine(fs, clock, settings, self._scribe)
+        self._desk = Desk(self._engine, self._pass_on, self._end, journal.flush)
+        self._manager = Manager(os.environ)
+        self._links: dict[str, tuple[PeerLink, asyncio.Task[None]]] = {}
+        self._ready = False
+
+    def recover(self, boot_id: str) -> None:
+        """Bring the root to a known state, before anything is served. Raises UnsafeRoot, OSError, FlushFailed."""
+        self._scribe.write("daemon_started", detail=f"handoffd {__version__}")
+        self._engine.start(boot_id)
+        self._journal.flush()
+
+    # ------------------------------------------------------------ life
+
+    async def serve(self) -> None:
+        """Run until SIGTERM or SIGINT. What kills a part raises here."""
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._death: asyncio.Future[None] = self._loop.create_future()
+        watch = choose(self._config.watch, self._config.root)
+        if watch.why:
+            log.warning("watching with %s: %s", watch.kind, watch.why)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            listener = await self._open(group)
+            jobs = [group.create_task(job) for job in (self._watch(watch), self._tick(watch), self._ping())]
+            self._handle_signals(listener)
+            await self._until_stopped(watch)
+            await self._close(listener, jobs)
+
+    async def _open(self, group: asyncio.TaskGroup) -> Listener:
+        self._hub = Hub(
+            hub_settings(self._config),
+            directory(self._config),
+            self._desk,
+            self._engine,
+            self._clock.wall,
+            lambda: self._ready,
+            self._status,
+        )
+        self._scribe.count_with(self._hub.metrics)
+        listener = await serve(
+            self._hub, listens(self._config), self._config.root / layout.RELAY / "handoffd.sock", group
+        )
+        self._desk.start()
+        for peer in self._config.peers.values():
+            self._add_link(peer)
+        return listener
+
+    async def _until_stopped(self, watch: Watch) -> None:
+        await watch.ready.wait()
+        await self._ask_tick()
+        # What lives from here on lives long: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
+        self._ready = True
+        places = ", ".join(f"{one.address}:{one.port}" for one in self._config.listen)
+        log.info("%s serves %s on %s, watching with %s", self._config.host, self._config.root, places, watch.kind)
+        self._manager.ready(f"serving {places}")
+        stop = self._group.create_task(self._stopping.wait())
+        await asyncio.wait((stop, self._death), return_when=asyncio.FIRST_COMPLETED)
+        if self._death.done():
+            stop.cancel()
+            self._death.result()
+
+    async def _close(self, listener: Listener, jobs: list[asyncio.Task[None]]) -> None:
+        """Admit no more, let what is in flight end, take unclaimed files back, leave the clean mark."""
+        self._ready = False
+        self._manager.stopping()
+        for _, task in self._links.values():
+            task.cancel()
+        for job in jobs:
+            job.cancel()
+        await listener.close(STOP_GRACE_S)
+        await asyncio.wrap_future(self._desk.submit(self._stop_engine, None))
+        await asyncio.to_thread(self._desk.stop)
+        log.info("%s stopped in order", self._config.host)
+
+    def _stop_engine(self, items: object) -> list[None]:
+        self._scribe.write("daemon_stopped")
+        self._engine.stop()
+        return [None]
+
+    # ------------------------------------------------------------ news from the custody thread
+
+    def _pass_on(self, news: list[News]) -> None:
+        self._loop.call_soon_threadsafe(self._dispatch, news)
+
+    def _dispatch(self, news: list[News]) -> None:
+        for item in news:
+            if isinstance(item, Changed):
+                self._hub.notifier.changed(item.peer)
+            elif isinstance(item, Waiting):
+                self._hub.notifier.waiting(item.agent)
+            elif item.peer in self._links:
+                link = self._links[item.peer][0]
+                if isinstance(item, Offer):
+                    link.offer(item)
+                else:
+                    link.owed()
+
+    def _end(self, error: BaseException) -> None:
+        """The custody thread has died: so does the process."""
+        self._loop.call_soon_threadsafe(self._note_death, error)
+
+    def _note_death(self, error: BaseException) -> None:
+        if not self._death.done():
+            self._death.set_exception(error)
+
+    # ------------------------------------------------------------ watch and tick
+
+    async def _watch(self, watch: Watch) -> None:
+        await watch.run(self._look)
+
+    def _look(self, seen: Seen) -> None:
+        self._desk.submit(self._engine.look, seen)
+
+    async def _tick(self, watch: Watch) -> None:
+        await watch.ready.wait()
+        while True:
+            await asyncio.sleep(self._config.scan_interval_s)
+            await self._ask_tick()
+
+    async def _ask_tick(self) -> None:
+        for name in layout.AGENTS_DIRECTORIES:
+            if self._fs.moved(name):
+                raise WatchLost(f"{self._config.root / name} was replaced while in use; restart handoffd")
+        await asyncio.shield(asyncio.wrap_future(self._desk.submit(self._engine.tick, 0.0)))
+
+    async def _ping(self) -> None:
+        """Feed the service manager's watchdog only while the custody thread answers."""
+        interval_s = ping_interval_s(os.environ)
+        while interval_s is not None:
+            await asyncio.wrap_future(self._desk.submit(self._answer, None))
+            self._manager.alive()
+            await asyncio.sleep(interval_s)
+
+    @staticmethod
+    def _answer(items: object) -> list[None]:
+        return [None]
+
+    # ------------------------------------------------------------ links
+
+    def _add_link(self, peer: PeerConfig) -> None:
+        name = HostName(peer.name)
+        context = identity.client_context(peer.pinned_pem) if peer.pinned_pem else None
+        host = HostName(self._config.host)
+        client = PeerClient(peer.url, context, peer.token.decode("ascii"), host, __version__)
+        tell = partial(self._tell_link, peer.name)
+        ties = Ties(name, self._desk, self._engine, self._clock.wall, random.random, tell)
+        local = frozenset(map(AgentName, self._config.agents))
+        link = PeerLink(ties, client, host, local, __version__, peer.fingerprints)
+        self._links[peer.name] = (link, self._group.create_task(self._carry(link), name=f"link {peer.name}"))
+
+    async def _carry(self, link: PeerLink) -> None:
+        await link.run()
+
+    def _tell_link(self, peer: str, word: str, /, **fields: object) -> None:
+        self._scribe.write(word, **{"peer": peer, **fields})
+
+    async def _drop_link(self, name: str) -> None:
+        _, task = self._links.pop(name)
+        task.cancel()
+        await asyncio.wait((task,))
+
+    def _status(self) -> Mapping[str, object]:
+        return {
+            "host": self._config.host,
+            "root": str(self._config.root),
+            "version": __version__,
+            "epoch": self._engine.epoch,
+            "counts": self._engine.counts(),
+            "links": [link.status() for link, _ in self._links.values()],
+        }
+
+    # ------------------------------------------------------------ signals and reload
+
+    def _handle_signals(self, listener: Listener) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stopping.set)
+        self._loop.add_signal_handler(signal.SIGHUP, lambda: self._group.create_task(self._reload(listener)))
+
+    async def _reload(self, listener: Listener) -> None:
+        """Read the configuration again; a bad one changes nothing."""
+        self._manager.reloading()
+        try:
+            new = await asyncio.to_thread(load, self._config.path)
+        except (ConfigError, OSError) as error:
+            for line in str(error).splitlines():
+                log.error("reload refused: %s", line)
+            self._scribe.write("config_refused", detail=str(error).splitlines()[0])
+        else:
+            await self._take_up(new, listener)
+        self._manager.ready("serving")
+
+    async def _take_up(self, new: Config, listener: Listener) -> None:
+        old = self._config
+        for key in differences_that_need_restart(old, new):
+            log.warning("%s has changed; it takes effect at the next restart", key)
+        self._config = new
+        await asyncio.wrap_future(self._desk.submit(self._engine.configure, custody_settings(new)))
+        listener.reload(hub_settings(new), directory(new))
+        for name, peer in old.peers.items():
+            if name not in new.peers or not same_link(peer, new.peers[name]) or old.agents != new.agents:
+                await self._drop_link(name)
+        for name, peer in new.peers.items():
+            if name not in self._links:
+                self._add_link(peer)
+        log.info("configuration taken up from %s", new.path)
+        self._scribe.write("config_reloaded")
