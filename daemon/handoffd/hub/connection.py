@@ -11,7 +11,7 @@ from the end of our side until the client's.
 import asyncio
 import ipaddress
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server
@@ -55,8 +55,8 @@ class Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport)
-        self._wire = transport
+        # No isinstance: uvloop's TLS transport is one by what it does, not by its class.
+        self._wire = cast(asyncio.Transport, transport)
         self.near = self.by_socket or _is_loopback(transport.get_extra_info("peername"))
         self._start("head", self._patience.head_s, self._drop)
         super().connection_made(transport)
@@ -115,7 +115,7 @@ class Connection(RequestHandler):
         """Answer what is no HTTP/1.1. It is a stranger's doing: nothing is logged."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
-        response = self._complain((message or "it cannot be read").strip().partition("\n")[0])
+        response = self._complain((message or "it cannot be read").strip().partition("\n")[0][:200])
         response.force_close()
         return response
 
