@@ -1,0 +1,93 @@
+"""The long run: many handoffs through one pair, with memory and look-ups sampled on the way.
+
+An agent in a process of its own claims and archives at the target. What is in flight is bounded, as it is when agents
+wait for answers, so that the run measures length and not depth.
+"""
+
+import random
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.arrival import Arrivals
+from benchmarks.measure import NeverArrived
+from benchmarks.pair import Pair, get
+from benchmarks.payload import make_payload, publish
+from benchmarks.process import first_line, module, resident_bytes, running
+
+IN_FLIGHT = 400
+STALL_LIMIT_S = 60
+EARLY = 1_000
+LOOKUPS = 200
+SAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was true when `done` handoffs had come home: memory of each daemon, and ms per look-up by id."""
+
+    done: int
+    elapsed_s: float
+    resident: dict[str, int]
+    lookup_ms: Sequence[float]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Ids that came home, and those still out, by caller hash."""
+
+    out: dict[str, str] = field(default_factory=dict)
+    home: list[str] = field(default_factory=list)
+
+
+def endure(pair: Pair, count: int) -> list[Sample]:
+    """Send `count` handoffs and follow each until its outcome is home; return samples in order. Raises NeverArrived."""
+    carrier = pair.carrier
+    due = deque(sorted({EARLY, *(count * step // SAMPLES for step in range(1, SAMPLES + 1))}))
+    samples, progress, started = [], Progress(), time.monotonic()
+    with (
+        running(module("agent", str(carrier.target))) as agent,
+        Arrivals(carrier.source / "archive") as outcomes,
+    ):
+        first_line(agent)
+        while len(progress.home) < count:
+            _fill(pair, progress, count)
+            _collect(outcomes, progress)
+            if due and len(progress.home) >= due[0]:
+                due.popleft()
+                samples.append(_sample(pair, progress, time.monotonic() - started))
+    return samples
+
+
+def _fill(pair: Pair, progress: Progress, count: int) -> None:
+    while len(progress.out) < IN_FLIGHT and len(progress.out) + len(progress.home) < count:
+        payload = make_payload()
+        progress.out[payload.caller_hash] = payload.handoff_id
+        publish(pair.carrier.source, payload)
+
+
+def _collect(outcomes: Arrivals, progress: Progress) -> None:
+    _, names = outcomes.wait(STALL_LIMIT_S)
+    if not names:
+        raise NeverArrived(f"nothing came home for {STALL_LIMIT_S} s, {len(progress.out)} are out")
+    for name in names:
+        if handoff_id := progress.out.pop(name[:16], None):
+            progress.home.append(handoff_id)
+
+
+def _sample(pair: Pair, progress: Progress, elapsed_s: float) -> Sample:
+    resident = {name: resident_bytes(pid) for name, pid in pair.carrier.pids.items()}
+    print(f"  {len(progress.home)} home after {elapsed_s:.0f} s, resident {resident}", file=sys.stderr)
+    ids = random.choices(progress.home, k=LOOKUPS)
+    return Sample(len(progress.home), elapsed_s, resident, [_lookup_ms(pair, handoff_id) for handoff_id in ids])
+
+
+def _lookup_ms(pair: Pair, handoff_id: str) -> float:
+    host = pair.sender
+    started_ns = time.monotonic_ns()
+    status, _ = get(host.plain_port, f"/api/v1/handoffs/{handoff_id}", host.agent_token)
+    if status != 200:
+        raise NeverArrived(f"looking up {handoff_id} at {host.name} answered {status}")
+    return (time.monotonic_ns() - started_ns) / 1e6
