@@ -1,0 +1,191 @@
+import json
+import os
+import threading
+from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from handoffd.agent import AgentName, Mailbox
+from handoffd.cli import send
+from handoffd.cli.failure import ExitCode, Failure
+from handoffd.protocol.signature import verify
+
+Send = Callable[..., int]
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "pair.secret"
+    path.write_text("s3cret\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def run(root: Path, secret: Path) -> Send:
+    """Send from bob to alice with further arguments, and return the exit code."""
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    send.register(app)
+    base = ["send", "--root", str(root), "--from", "bob", "--to", "alice", "--secret-file", str(secret)]
+    return lambda *more: int(app([*base, *more], standalone_mode=False) or 0)
+
+
+def payload(root: Path) -> dict[str, Any]:
+    (path,) = (root / "handoff").iterdir()
+    fields: dict[str, Any] = json.loads(path.read_bytes())
+    return fields
+
+
+def refusal(run: Send, *arguments: str) -> str:
+    with pytest.raises(Failure) as caught:
+        run(*arguments)
+    assert caught.value.code == ExitCode.USAGE
+    return str(caught.value)
+
+
+def answering(root: Path, answer: Callable[[Mailbox, Any], object]) -> threading.Thread:
+    """Let alice answer the first handoff that comes, in a thread."""
+    alice = Mailbox(root, AgentName("alice"), {"*": b"s3cret"})
+
+    def claim() -> None:
+        while (found := alice.claim_next()) is None:
+            threading.Event().wait(0.01)
+        answer(alice, found)
+
+    thread = threading.Thread(target=claim)
+    thread.start()
+    return thread
+
+
+def test_a_signed_handoff_is_written_with_every_option(run: Send, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "turns.json").write_text('[{"role": "user", "text": "hej"}]')
+    code = run(
+        *("--reason", "asked for alice", "--caller", "+46 70 123", "--ttl-s", "30", "--summary", "S"),
+        *("--transcript", str(tmp_path / "turns.json"), "--field", "urgent=true", "--field", 'resume_hint="ask"'),
+    )
+    fields = payload(root)
+    assert code == 0
+    assert (fields["from_agent"], fields["to_agent"], fields["reason"]) == ("bob", "alice", "asked for alice")
+    assert (fields["context_summary"], fields["resume_hint"], fields["urgent"]) == ("S", "ask", True)
+    assert fields["transcript"] == [{"role": "user", "text": "hej"}]
+    assert verify(next((root / "handoff").iterdir()).read_bytes(), b"s3cret")
+
+
+def test_one_caller_has_one_hash(run: Send, root: Path) -> None:
+    run("--caller", "+46 70 123")
+    run("--caller", "+46 70 123")
+    first, second = sorted(os.listdir(root / "handoff"))
+    assert first.removesuffix("-0.json") == second.removesuffix("-1.json")
+
+
+def test_the_hash_can_be_given(run: Send, root: Path) -> None:
+    run("--caller-hash", "b275013166a65f69")
+    assert os.listdir(root / "handoff") == ["b275013166a65f69-0.json"]
+
+
+def test_the_transcript_can_come_from_standard_input(run: Send, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b'[{"role": "system", "text": "x"}]')))
+    run("--transcript", "-")
+    assert payload(root)["transcript"] == [{"role": "system", "text": "x"}]
+
+
+def test_the_answer_names_the_handoff(run: Send, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("--json")
+    said = json.loads(capsys.readouterr().out)
+    assert said["handoff_id"] == payload(root)["handoff_id"]
+    assert (root / "handoff" / said["file"]).exists()
+    assert (said["from"], said["to"], said["state"]) == ("bob", "alice", "written")
+
+
+def test_wait_tells_completion(run: Send, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thread = answering(root, lambda alice, claim: alice.complete(claim))
+    assert run("--wait", "--json") == ExitCode.OK
+    thread.join()
+    assert json.loads(capsys.readouterr().out)["state"] == "completed"
+
+
+def test_wait_tells_rejection(run: Send, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    thread = answering(root, lambda alice, claim: alice.reject(claim, "no line\x1b[2J free"))
+    assert run("--wait") == ExitCode.FAILED
+    thread.join()
+    said = capsys.readouterr().out
+    assert "rejected" in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(("place", "state"), [("handoff", "written"), ("claimed", "claimed"), ("elsewhere", "taken")])
+def test_wait_without_an_outcome_says_where_it_is(
+    run: Send, root: Path, capsys: pytest.CaptureFixture[str], place: str, state: str
+) -> None:
+    (root / place).mkdir()
+
+    def move(mailbox: Mailbox, claim: Any) -> None:
+        os.rename(claim.shown, root / place / claim.hold.name)
+
+    thread = answering(root, move)
+    code = run("--wait", "--timeout-s", "1")
+    thread.join()
+    assert code == ExitCode.TRY_AGAIN
+    assert f"no outcome yet: {state}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["--from", "Bob"], "--from"),
+        (["--to", "../alice"], "--to"),
+        (["--to", "bob"], "the same"),
+        (["--ttl-s", "-1"], "expires_at"),
+        (["--ttl-s", "nan"], "nothing was written"),
+        (["--ttl-s", "1e300"], "nothing was written"),
+        (["--caller-hash", "xyz"], "caller_hash"),
+        (["--caller", "x", "--caller-hash", "b275013166a65f69"], "--caller-hash"),
+        (["--field", "urgent"], "NAME=JSON"),
+        (["--field", "=1"], "NAME=JSON"),
+        (["--field", "urgent=yes"], "is not JSON"),
+        (["--field", "hmac=1"], "hmac"),
+        (["--field", "x=NaN"], "NaN"),
+        (["--transcript", "/no/such/file"], "/no/such/file"),
+        (["--transcript", "/etc/hostname"], "not JSON"),
+        (["--root", "/no/such/root"], "/no/such/root"),
+        (["--secret-file", "/no/such/secret"], "/no/such/secret"),
+    ],
+)
+def test_a_mistake_is_named_and_nothing_is_written(run: Send, root: Path, arguments: list[str], place: str) -> None:
+    assert place in refusal(run, *arguments)
+    assert not (root / "handoff").exists() or os.listdir(root / "handoff") == []
+
+
+def test_a_transcript_that_is_no_list_is_refused(run: Send, tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text("{}")
+    assert "not a JSON list" in refusal(run, "--transcript", str(tmp_path / "t.json"))
+
+
+def test_a_secret_that_others_can_read_is_refused(run: Send, secret: Path) -> None:
+    secret.chmod(0o644)
+    assert f"chmod 600 {secret}" in refusal(run)
+
+
+def test_without_root_and_configuration_both_remedies_are_named(
+    secret: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    send.register(app)
+    missing = str(tmp_path / "none.yaml")
+    with pytest.raises(Failure, match="--root DIRECTORY"):
+        app(
+            ["send", "--config", missing, "--from", "bob", "--to", "alice", "--secret-file", str(secret)],
+            standalone_mode=False,
+        )
