@@ -78,6 +78,10 @@ class Daemon:
             await self._until_stopped(watch)
             await self._close(listener, jobs)
 
+    def abandon(self) -> None:
+        """Let the custody thread finish what it has begun; for the end of the process, whatever brought it."""
+        self._desk.stop()
+
     async def _open(self, group: asyncio.TaskGroup) -> Listener:
         self._hub = Hub(
             hub_settings(self._config),

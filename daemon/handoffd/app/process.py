@@ -63,6 +63,7 @@ def _run_locked(config: Config) -> int:
         daemon.recover(boot_id())
         _run_loop(daemon)
     finally:
+        daemon.abandon()
         journal.flush()
         fs.close()
         os.close(lock)
