@@ -30,6 +30,8 @@ from handoffd.hub.table import ROUTES
 from handoffd.protocol.reason import PROBLEM_STATUS, Problem
 
 BACKLOG: Final = 512
+AT_ONCE: Final = 64
+"""Clients accepted in one turn of the loop, so that a flood of them does not starve those who are in."""
 SHORTAGE_PAUSE_S: Final = 1.0
 """Out of descriptors or memory: accepting again at once would only spin."""
 FAREWELL_S: Final = 2.0
@@ -71,7 +73,8 @@ class Listener:
         self._group = group
         self._open: set[object] = set()
         self._empty = asyncio.Event()
-        self._accepting = [group.create_task(self._accept(gate), name="accept") for gate in gates]
+        for gate in gates:
+            self._listen(gate)
 
     def reload(self, settings: HubSettings, directory: Directory) -> None:
         """Serve from now on with these; what is open stays open, and patience stays as it was at start."""
@@ -79,11 +82,10 @@ class Listener:
 
     async def close(self, grace_s: float) -> None:
         """Accept no more, let what is being served end for at most about `grace_s`, then cut the rest off."""
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
         for gate in self._gates:
+            asyncio.get_running_loop().remove_reader(gate.socket)
             gate.socket.close()
+        self._gates = []
         if self._socket_path is not None:
             self._socket_path.unlink(missing_ok=True)
         self._hub.notifier.close()
@@ -98,20 +100,31 @@ class Listener:
             self._empty.clear()
             await self._empty.wait()
 
-    async def _accept(self, gate: _Gate) -> None:
+    def _listen(self, gate: _Gate) -> None:
+        if gate.socket.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(gate.socket, self._accept, gate)
+
+    def _accept(self, gate: _Gate) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        for _ in range(AT_ONCE):
             try:
-                client, _ = await loop.sock_accept(gate.socket)
+                client, _address = gate.socket.accept()
+            except BlockingIOError:
+                return
             except OSError as error:  # else ECONNABORTED and its like: that client is gone, the next may come
                 if error.errno in _SHORTAGE:
-                    await asyncio.sleep(SHORTAGE_PAUSE_S)
+                    loop.remove_reader(gate.socket)
+                    loop.call_later(SHORTAGE_PAUSE_S, self._listen, gate)
+                    return
                 continue
-            if len(self._open) >= self._patience.connections and not gate.by_socket:
-                self._turn_away(client, gate)
-            else:
-                self._group.create_task(self._greet(client, gate, self._enter()), name="greet")
-            await asyncio.sleep(0)  # sock_accept does not yield while clients queue up
+            self._admit(client, gate)
+
+    def _admit(self, client: socket.socket, gate: _Gate) -> None:
+        client.setblocking(False)
+        if len(self._open) >= self._patience.connections and not gate.by_socket:
+            self._turn_away(client, gate)
+        else:
+            self._group.create_task(self._greet(client, gate, self._enter()), name="greet")
 
     async def _greet(self, client: socket.socket, gate: _Gate, place: object) -> None:
         try:

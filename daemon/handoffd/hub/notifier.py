@@ -37,6 +37,10 @@ class Notifier:
         """Return how often it rang for this name; read it before asking, hand it to `wait`."""
         return self._versions[name]
 
+    def waiters(self, name: str) -> int:
+        """Return how many wait for this name."""
+        return len(self._waiters.get(name, ()))
+
     async def wait(self, name: str, seen: int, caller: Caller, until_s: float) -> bool:
         """Wait until it has rung since `seen`; False when `until_s` (loop time) passed, the caller left or all ends."""
         if self._versions[name] == seen and not self._closed and not caller.gone:

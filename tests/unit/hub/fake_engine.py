@@ -245,6 +245,7 @@ class ThreadDesk:
         self.gate = threading.Event()
         self.gate.set()
         self.groups: list[int] = []
+        self.waiting = 0
         self._engine = engine
         self._on_news = on_news
         self._thread = ThreadPoolExecutor(1)
@@ -261,7 +262,9 @@ class ThreadDesk:
         self._thread.shutdown()
 
     def _run(self, method: Callable[[list[Any]], list[Any]], items: list[Any]) -> list[Any]:
+        self.waiting += 1
         self.gate.wait()
+        self.waiting -= 1
         self.groups.append(len(items))
         results = method(items)
         news, self._engine.news = self._engine.news, []

@@ -139,9 +139,10 @@ def _tell(hub: Hub, news: list[Changed | Waiting]) -> None:
             hub.notifier.waiting(entry.agent)
 
 
-def impatient(**more: Any) -> HubSettings:
+def impatient(max_payload_bytes: int = 1 << 20, **more: Any) -> HubSettings:
     """Return settings whose time-outs a test can wait for."""
-    return settings(patience=Patience(**{"head_s": 0.2, "body_s": 0.2, "idle_s": 0.4, "linger_s": 0.1, **more}))
+    patience = Patience(**{"head_s": 0.2, "body_s": 0.2, "idle_s": 0.4, "linger_s": 0.1, **more})
+    return settings(max_payload_bytes=max_payload_bytes, patience=patience)
 
 
 async def until(condition: Any) -> None:
@@ -151,18 +152,23 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-async def talk(port: int, *parts: bytes, tls: ssl.SSLContext | None = None) -> bytes:
-    """Send raw bytes and return everything that comes until the other side closes."""
+@asynccontextmanager
+async def wire(
+    port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a raw connection until the end of the block."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def talk(port: int, *parts: bytes) -> bytes:
+    """Send raw bytes and return everything that comes until the other side closes."""
+    async with wire(port) as (reader, writer), asyncio.timeout(DEADLINE_S):
         for part in parts:
             writer.write(part)
             await writer.drain()
-        async with asyncio.timeout(DEADLINE_S):
-            return await reader.read()
-    except ConnectionResetError:
-        return b""
-    finally:
-        writer.close()
-
-
+        return await reader.read()

@@ -1,0 +1,215 @@
+"""Listening: TLS or loopback, the operator's socket, too many connections, the end."""
+
+import asyncio
+import gc
+import socket
+import ssl
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from handoffd.hub import listen
+from handoffd.hub.connection import has_fast_parser
+from handoffd.hub.listen import Listen, serve
+from tests.unit.hub.fake_engine import OPERATOR_TOKEN
+from tests.unit.hub.harness import DEADLINE_S, Running, impatient, payload, running, settings, talk, until, wire
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return contexts for server and client, TLS 1.3 with one pinned certificate."""
+    place = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub-vm")])
+    now = datetime.now(UTC)
+    unsigned = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    unsigned = unsigned.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    (place / "cert.pem").write_bytes(unsigned.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (place / "key.pem").write_bytes(private)
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server.minimum_version = client.minimum_version = ssl.TLSVersion.TLSv1_3
+    server.load_cert_chain(place / "cert.pem", place / "key.pem")
+    client.load_verify_locations(place / "cert.pem")
+    client.check_hostname = False
+    return server, client
+
+
+async def start(here: Running, client: ssl.SSLContext) -> int:
+    url = f"https://127.0.0.1:{here.port}/api/v1/handoffs/start"
+    headers = {"Authorization": "Bearer token-of-bob-vm"}
+    async with here.session.post(url, data=payload(), headers=headers, ssl=client) as response:
+        return response.status
+
+
+async def test_a_peer_speaks_over_tls(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    async with running(listens=[Listen("127.0.0.1", 0, tls[0])]) as here:
+        assert await start(here, tls[1]) == 201
+
+
+async def test_it_may_listen_beyond_loopback_with_tls(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    async with running(listens=[Listen("0.0.0.0", 0, tls[0])]) as here:
+        assert await start(here, tls[1]) == 201
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "host.example"])
+async def test_it_refuses_to_listen_beyond_loopback_without_tls(address: str) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(listens=[Listen("127.0.0.1", 0), Listen(address, 0)]):
+            pass
+    assert caught.group_contains(ValueError, match=address.replace(".", r"\."))
+
+
+async def test_it_listens_on_several_addresses_and_tells_the_ports() -> None:
+    async with running(listens=[Listen("127.0.0.1", 0), Listen("::1", 0), Listen("localhost", 0)]) as here:
+        assert len(set(here.listener.ports)) == 3
+        for url in (f"http://[::1]:{here.listener.ports[1]}/healthz", f"http://127.0.0.1:{here.listener.ports[2]}/healthz"):
+            async with here.session.get(url) as response:
+                assert response.status == 200
+
+
+async def test_a_port_in_use_is_named_and_nothing_stays_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ExceptionGroup) as caught:
+            async with running(listens=[Listen("127.0.0.1", 0), Listen("127.0.0.1", port)]):
+                pass
+    assert caught.group_contains(OSError, match=f"cannot listen on 127.0.0.1:{port}")
+    gc.collect()  # an open socket would warn, and warnings are errors
+
+
+async def test_without_the_parser_in_c_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert has_fast_parser()
+    monkeypatch.setattr(listen, "has_fast_parser", lambda: False)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running():
+            pass
+    assert caught.group_contains(ValueError, match="C parser")
+
+
+async def test_the_operators_socket_is_the_operators_alone(tmp_path: Path) -> None:
+    path = tmp_path / "handoffd.sock"
+    async with running(socket_path=path) as here:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
+            await here.start(payload())
+            async with session.get("http://hub/operator/status") as response:
+                told = await response.json()
+            assert (told["host"], told["counts"], told["links"]) == ("hub-vm", {"published": 1}, [])
+            async with session.post("http://hub/api/v1/handoffs/start", data=payload()) as response:
+                assert response.status == 404
+    assert not path.exists()
+
+
+async def test_a_socket_that_a_crash_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "handoffd.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    async with running(socket_path=path):
+        assert path.is_socket()
+
+
+async def test_a_file_in_the_place_of_the_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "handoffd.sock"
+    path.write_text("mine")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(socket_path=path):
+            pass
+    assert caught.group_contains(OSError, match="cannot listen on")
+    assert path.read_text() == "mine"
+
+
+async def test_a_socket_path_that_is_too_long_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with running(socket_path=tmp_path / ("x" * 100)):
+            pass
+    assert caught.group_contains(ValueError, match="107 bytes")
+
+
+async def test_one_connection_too_many_is_turned_away_and_the_next_is_served() -> None:
+    async with running(impatient(connections=2, head_s=60.0, idle_s=60.0)) as here:
+        async with wire(here.port), wire(here.port):
+            await until(lambda: "handoffd_connections 2.0" in here.hub.metrics.page().decode())
+            assert (await talk(here.port, HEALTH)).startswith(b"HTTP/1.1 503")
+        await until(lambda: "handoffd_connections 0.0" in here.hub.metrics.page().decode())
+        async with wire(here.port) as (reader, writer):
+            writer.write(HEALTH)
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_handshakes_count_as_connections_and_end(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    chosen = impatient(connections=1, head_s=0.5)
+    async with running(chosen, [Listen("127.0.0.1", 0, tls[0])]) as here, wire(here.port) as (silent, _):
+        await until(lambda: "handoffd_connections 1.0" in here.hub.metrics.page().decode())
+        assert await talk(here.port) == b""
+        assert b"handoffd_connections_refused_total 1.0" in here.hub.metrics.page()
+        async with asyncio.timeout(DEADLINE_S):
+            assert await silent.read() == b""
+        await until(lambda: "handoffd_connections 0.0" in here.hub.metrics.page().decode())
+        assert await start(here, tls[1]) == 201
+
+
+async def test_no_tls_on_a_tls_port_ends_that_connection_only(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    async with running(listens=[Listen("127.0.0.1", 0, tls[0])]) as here:
+        assert b"HTTP" not in await talk(here.port, HEALTH)
+        assert await start(here, tls[1]) == 201
+
+
+async def test_closing_lets_what_is_being_served_end() -> None:
+    async with running() as here:
+        here.desk.gate.clear()
+        asked = asyncio.ensure_future(here.start(payload()))
+        await until(lambda: here.desk.waiting)
+        closing = asyncio.ensure_future(here.listener.close(grace_s=DEADLINE_S))
+        await until(lambda: not _is_open(here.port))
+        here.desk.gate.set()
+        assert (await asked).status == 201
+        await closing
+
+
+async def test_closing_sends_long_polls_home() -> None:
+    async with running() as here:
+        asked = asyncio.ensure_future(here.ask("GET", "/api/v1/handoffs/poll?wait=30"))
+        await until(lambda: here.hub.notifier.waiters("@alice"))
+        await here.listener.close(grace_s=DEADLINE_S)
+        assert (await asked).status == 204
+
+
+async def test_closing_does_not_wait_beyond_its_grace_and_custody_still_ends_its_work() -> None:
+    async with running() as here:
+        here.desk.gate.clear()
+        asked = asyncio.ensure_future(here.start(payload()))
+        await until(lambda: here.desk.waiting)
+        await here.listener.close(grace_s=0.1)
+        with pytest.raises(aiohttp.ClientError):
+            await asked
+        here.desk.gate.set()
+        await until(lambda: here.engine.held)
+
+
+async def test_two_hubs_cannot_share_a_port() -> None:
+    async with running() as here, asyncio.TaskGroup() as group:
+        with pytest.raises(OSError, match="cannot listen"):
+            await serve(here.hub, [Listen("127.0.0.1", here.port)], None, group)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_shipped_numbers_fit_together() -> None:
+    patience = settings().patience
+    assert patience.linger_s < patience.stall_s < patience.idle_s
+    assert patience.idle_s > 60.0, "the link drops its idle connections after 60 s, before the hub may"
