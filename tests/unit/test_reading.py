@@ -1,100 +1,35 @@
 """A root read from outside: every legal picture has its state, and what vanishes while we look is no error."""
 
-import json
+import importlib.util
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.unit.handmade import DATA, EXPIRES_S, HANDOFF_ID, QUEUED, RECEIPT, SENT, Ground, N, T, X, payload
 
 from handoffd.custody.place import LEGAL, PLACES, Place, Role, legal_for
 from handoffd.custody.reading import Reading
 from handoffd.custody.remains import Remain, remains
-from handoffd.protocol.name import published_name, suffixed
+from handoffd.protocol.name import suffixed
 from handoffd.protocol.payload import transfer_id
-from handoffd.protocol.reason import Delivered, Reason, State
-from handoffd.protocol.record import Artefact, Record, encode
+from handoffd.protocol.reason import Reason, State
+from handoffd.protocol.record import Artefact, encode
 
-CALLER = "b275013166a65f69"
-X = f"{CALLER}-0.json"
-HANDOFF_ID = f"1795168800-bob-alice-{CALLER}"
-EXPIRES_S = 1_795_168_860.0  # 2026-11-20T10:01:00Z
-ROOT_DIRECTORIES = (
-    "handoff",
-    "claimed",
-    "archive",
-    "rejected",
-    "relay/outbox/alice-vm",
-    "relay/sent/alice-vm",
-    "relay/inbox/alice-vm",
-    "relay/outcome",
-)
-
-
-def payload(handoff_id: str = HANDOFF_ID, **more: object) -> bytes:
-    fields = {
-        "protocol_version": 1,
-        "handoff_id": handoff_id,
-        "from_agent": "bob",
-        "to_agent": "alice",
-        "expires_at": "2026-11-20T10:01:00Z",
-        "hmac": "m1KsJfzR5Hc8VQNgfPbj8uJ7KPPowdNZqezwOAk4WZc=",
-        "transcript": [],
-    }
-    return json.dumps({**fields, **more}).encode()
-
-
-DATA = payload()
-T = transfer_id(DATA)
-N = published_name(CALLER, T)
-RECEIPT = f"relay/inbox/alice-vm/{N}"
-
-
-@dataclass
-class Ground:
-    """A root made by hand."""
-
-    root: Path
-
-    def put(self, path: str, data: bytes = DATA) -> Path:
-        target = self.root / path
-        target.write_bytes(data)
-        return target
-
-    def link(self, path: str, to: str) -> None:
-        os.link(self.root / path, self.root / to)
-
-    def end(self, reason: Reason = Reason.COMPLETED, state: State = State.COMPLETED, **more: object) -> Record:
-        known = {"file": X, "peer": "alice-vm", "handoff_id": HANDOFF_ID, "sender": "bob", "to": "alice", **more}
-        record = Record(
-            tid=T, state=state, by="alice-vm", at="2026-11-20T10:00:01.000Z", reason=reason,
-            delivered=Delivered.CLAIMED, **known
-        )  # fmt: skip
-        self.put(f"relay/outcome/{T}.json", encode(record))
-        return record
-
-    @property
-    def reading(self) -> Reading:
-        return Reading(self.root)
-
-    def only(self):
-        (standing,) = self.reading.standings()
-        return self.reading.entry(standing)
+COMPLETED = (Reason.COMPLETED, State.COMPLETED)
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:
-    for directory in ROOT_DIRECTORIES:
-        (tmp_path / directory).mkdir(parents=True)
-    return Ground(tmp_path)
+    return Ground.make(tmp_path)
 
 
 # ---------------------------------------------------------------- what the sender's files say
 
 
 def test_a_file_in_the_outbox_is_queued(ground):
-    ground.put(f"relay/outbox/alice-vm/{T}~{X}")
+    ground.put(QUEUED)
     entry = ground.only()
     assert (entry.word, entry.role, entry.tid, entry.peer, entry.file) == ("queued", Role.SENDER, T, "alice-vm", X)
     assert (entry.sender, entry.to, entry.handoff_id, entry.expires_at) == ("bob", "alice", HANDOFF_ID, EXPIRES_S)
@@ -106,32 +41,32 @@ def test_an_interrupted_take_is_queued_and_found_by_the_hash_of_its_bytes(ground
 
 
 def test_a_sent_file_proves_no_more_than_stored(ground):
-    ground.put(f"relay/sent/alice-vm/{T}~{X}")
+    ground.put(SENT)
     assert ground.only().word == "stored"
 
 
 @pytest.mark.parametrize("name", [X, suffixed(X, T)])
 def test_a_copy_of_a_sent_file_in_claimed_shows_the_claim(ground, name):
-    ground.put(f"relay/sent/alice-vm/{T}~{X}")
+    ground.put(SENT)
     ground.put(f"claimed/{name}")
     assert ground.only().word == "claimed"
 
 
 def test_another_handoff_of_the_same_file_name_in_claimed_shows_nothing(ground):
-    ground.put(f"relay/sent/alice-vm/{T}~{X}")
+    ground.put(SENT)
     ground.put(f"claimed/{X}", payload(handoff_id="another"))
     assert ground.only().word == "stored"
 
 
 def test_sent_wins_over_outbox_while_a_file_is_between_them(ground):
-    ground.put(f"relay/sent/alice-vm/{T}~{X}")
-    ground.put(f"relay/outbox/alice-vm/{T}~{X}")
+    ground.put(SENT)
+    ground.put(QUEUED)
     assert ground.only().word == "stored"
 
 
 def test_an_outcome_wins_over_everything(ground):
-    ground.put(f"relay/sent/alice-vm/{T}~{X}")
-    ground.end()
+    ground.put(SENT)
+    ground.end(*COMPLETED)
     entry = ground.only()
     assert (entry.word, entry.ended, entry.role) == ("completed", True, Role.SENDER)
 
@@ -211,7 +146,7 @@ def test_an_agents_file_is_untaken(ground):
         f"relay/outbox/alice-vm/{T}",
         f"relay/sent/alice-vm/{T[:-1]}~{X}",
         f"relay/sent/alice-vm/{T}~.json",
-        f"relay/inbox/alice-vm/{X}",
+        f"relay/inbox/bob-vm/{X}",
         f"{RECEIPT}.other",
         f"relay/outcome/{T}.bak",
         "relay/outcome/x.json",
@@ -244,10 +179,10 @@ def test_a_link_out_of_the_root_is_not_followed(ground, tmp_path_factory):
 @pytest.mark.parametrize(
     ("path", "after_s", "doubt_s"),
     [
-        (f"relay/outbox/alice-vm/{T}~{X}", -1, None),
-        (f"relay/outbox/alice-vm/{T}~{X}", 7, 7),
-        (f"relay/sent/alice-vm/{T}~{X}", 7, None),
-        (f"relay/sent/alice-vm/{T}~{X}", 37, 7),
+        (QUEUED, -1, None),
+        (QUEUED, 7, 7),
+        (SENT, 7, None),
+        (SENT, 37, 7),
         (RECEIPT, 37, None),
         (f"handoff/{X}", 37, None),
     ],
@@ -258,10 +193,10 @@ def test_doubt_begins_when_a_verdict_is_missing(ground, path, after_s, doubt_s):
 
 
 def test_nothing_that_ended_or_was_claimed_is_in_doubt(ground):
-    ground.put(f"relay/sent/alice-vm/{T}~{X}")
+    ground.put(SENT)
     ground.put(f"claimed/{X}")
     assert ground.only().doubt_s(EXPIRES_S + 1_000) is None
-    ground.end()
+    ground.end(*COMPLETED)
     assert ground.only().doubt_s(EXPIRES_S + 1_000) is None
 
 
@@ -269,7 +204,7 @@ def test_nothing_that_ended_or_was_claimed_is_in_doubt(ground):
 
 
 @pytest.mark.parametrize("ident", [T, T[:8], T[:20], HANDOFF_ID])
-@pytest.mark.parametrize("path", [f"relay/outbox/alice-vm/{T}~{X}", RECEIPT, f"handoff/{X}"])
+@pytest.mark.parametrize("path", [QUEUED, RECEIPT, f"handoff/{X}"])
 def test_an_open_handoff_is_found_by_each_of_its_names(ground, ident, path):
     ground.put(path)
     assert [entry.tid for entry in ground.reading.find(ident)] == [T]
@@ -277,29 +212,29 @@ def test_an_open_handoff_is_found_by_each_of_its_names(ground, ident, path):
 
 @pytest.mark.parametrize("ident", [T, T[:8], HANDOFF_ID])
 def test_an_ended_handoff_is_found_by_each_of_its_names_once(ground, ident):
-    ground.end()
-    ground.put(f"relay/sent/alice-vm/{T}~{X}")
+    ground.end(*COMPLETED)
+    ground.put(SENT)
     assert [entry.word for entry in ground.reading.find(ident)] == ["completed"]
 
 
 @pytest.mark.parametrize("ident", ["", T[:7], T[:-1] + "g", HANDOFF_ID[:-1], "../../etc/passwd", "x" * 500])
 def test_what_is_not_there_is_not_found(ground, ident):
-    ground.end()
+    ground.end(*COMPLETED)
     ground.put(f"relay/outbox/alice-vm/{transfer_id(b'x')}~{X}", b"x")
     assert ground.reading.find(ident) == []
 
 
 def test_of_several_with_one_handoff_id_the_newest_comes_first(ground):
     other = payload(resume_hint="a second call within the second")
-    os.utime(ground.put(f"relay/outbox/alice-vm/{T}~{X}"), (100, 100))
-    os.utime(ground.put(f"relay/sent/alice-vm/{transfer_id(other)}~{X}", other), (200, 200))
+    ground.put(QUEUED, written_s=100)
+    ground.put(f"relay/sent/alice-vm/{transfer_id(other)}~{X}", other, written_s=200)
     assert [entry.tid for entry in ground.reading.find(HANDOFF_ID)] == [transfer_id(other), T]
 
 
 def test_outcomes_are_listed_newest_first(ground):
     tids = [transfer_id(bytes([number])) for number in range(5)]
     for number, tid in enumerate(tids):
-        os.utime(ground.put(f"relay/outcome/{tid}.json"), (number, number))
+        ground.put(f"relay/outcome/{tid}.json", written_s=number)
     assert ground.reading.newest_outcomes() == tids[::-1]
 
 
@@ -318,7 +253,7 @@ def test_an_outcome_that_is_no_record_is_passed_over(ground):
     ],
 )
 def test_an_outcome_tells_whose_it_was_by_the_name_of_its_file(ground, more, role):
-    ground.end(**more)
+    ground.end(*COMPLETED, **more)
     assert ground.reading.ended(T).role is role
 
 
@@ -328,7 +263,7 @@ def test_an_outcome_tells_whose_it_was_by_the_name_of_its_file(ground, more, rol
 def test_what_is_left_is_told_from_files_of_the_same_name(ground):
     final = payload(transcript=[{"role": "user", "text": "bye"}])
     name = f"1795168805-bob-alice-{HANDOFF_ID}.json"
-    ground.end(artefact=Artefact(name, transfer_id(final), len(final)))
+    ground.end(*COMPLETED, artefact=Artefact(name, transfer_id(final), len(final)))
     ground.put(f"archive/{name}", final)
     ground.put(f"archive/{name}.original")
     ground.put(f"archive/{X}", payload(handoff_id="another"))
@@ -366,7 +301,7 @@ def test_an_agents_words_beside_a_published_name_are_found(ground):
 
 def test_files_that_come_and_go_while_we_look_are_no_error(ground):
     """A handoff that circles through all places is seen in each look at most once, and never breaks one."""
-    steps = ["relay/inbox/alice-vm/" + N + ".new", f"handoff/{N}", f"claimed/{N}", f"archive/{N}"]
+    steps = ["relay/inbox/bob-vm/" + N + ".new", f"handoff/{N}", f"claimed/{N}", f"archive/{N}"]
     ground.put(RECEIPT)
     ground.link(RECEIPT, steps[0])
     stop = threading.Event()
@@ -415,3 +350,12 @@ def test_every_place_that_can_stand_open_is_in_some_row():
 def test_every_state_that_is_not_final_has_a_picture():
     shown = {row.state for row in LEGAL if row.state is not None}
     assert shown == {State.QUEUED, State.STORED, State.LEASED, State.PUBLISHED, State.CLAIMED}
+
+
+def test_the_page_of_directories_is_what_the_tables_say():
+    spec = importlib.util.spec_from_file_location("make_directories", DOCS / "make_directories.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    assert (DOCS / "directories.md").read_text() == generator.page(), "run: python docs/make_directories.py"
