@@ -129,7 +129,7 @@ def _judge_item(offer: Offer, item: Body | None, batch: Body, epoch: str) -> Set
     code = item.get("code") if item is not None else None
     if item is None or not isinstance(code, int) or isinstance(code, bool):
         return _unknown(offer, _BATCH_READ, item, "the batch's answer does not tell of this transfer")
-    return judge(offer, code, {"epoch": batch.get("epoch"), **item}, epoch)
+    return judge(offer, code, {"epoch": batch.get("epoch"), "time": batch.get("time"), **item}, epoch)
 
 
 def _by_tid(results: list[Any]) -> dict[str, Body]:

@@ -22,11 +22,16 @@ BACKLOG_LIMIT_BYTES: Final = (BATCH_LIMIT_BYTES - FRAME_BYTES - BATCH_ITEMS * IT
 
 @dataclass(slots=True)
 class Load:
-    """Offers of one request; `items` are their encodings, empty for a payload that goes alone. `late` have expired."""
+    """Offers of one request, and their encodings if it may be a batch; `late` are those that have expired."""
 
     offers: list[Offer] = field(default_factory=list)
     items: list[bytes] = field(default_factory=list)
     late: list[Offer] = field(default_factory=list)
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether several go in one request; one alone goes as its exact bytes."""
+        return len(self.offers) > 1
 
 
 def next_load(waiting: deque[Offer], host: HostName, now_s: float) -> Load:

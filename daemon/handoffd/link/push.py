@@ -53,7 +53,7 @@ class PeerLink:
                 for job in self._jobs:
                     group.create_task(job())
         finally:
-            self._sender.drop()
+            await self._sender.drop()
             await self._client.close()
 
     def offer(self, offer: Offer) -> None:

@@ -39,6 +39,7 @@ class Sender:
         self._fresh: deque[Offer] = deque()
         self._due: deque[Offer] = deque()
         self._fresh_bytes = 0
+        self._asked: asyncio.Future[tuple[Offer, ...]] | None = None
         self._called = self._running = False
         self._backlog_wanted = asyncio.Event()
         self._room = asyncio.Event()
@@ -81,9 +82,11 @@ class Sender:
             while self._gate.open and await self._carry_backlog():
                 pass
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
         """Give back what waits: the link has ended."""
         self._give_back_fresh("the link ended")
+        if self._asked is not None:
+            self._due.extend(await self._asked)
         self._ties.give_back(self._due, "the link ended")
         self._due.clear()
 
@@ -134,14 +137,12 @@ class Sender:
         return bool(offers)
 
     async def _ask_backlog(self) -> tuple[Offer, ...]:
+        # Custody opens these attempts also if this link ends before it hears of them; `drop` closes them then.
         want = Want(self._ties.peer, BATCH_ITEMS, BACKLOG_LIMIT_BYTES)
-        asked = self._ties.desk.submit(self._ties.engine.offers, want)
-        try:
-            return await asyncio.shield(asyncio.wrap_future(asked))
-        except asyncio.CancelledError:
-            # Custody opens these attempts all the same; somebody must close them.
-            asked.add_done_callback(lambda done: self._ties.give_back(done.result(), "the link ended"))
-            raise
+        self._asked = asyncio.wrap_future(self._ties.desk.submit(self._ties.engine.offers, want))
+        offers = await asyncio.shield(self._asked)
+        self._asked = None
+        return offers
 
     async def _carry_due(self) -> None:
         try:
@@ -183,7 +184,7 @@ class Sender:
             self._answered(load, reply, epoch)
 
     async def _request(self, load: Load, epoch: str) -> Reply:
-        if load.items:
+        if load.is_batch:
             return await self._client.batch(load.items, epoch)
         return await self._client.start(load.offers[0], epoch)
 
@@ -191,14 +192,14 @@ class Sender:
         settlements = self._judge(load, reply, epoch)
         self._ties.settle(settlements)
         self._gate.hear(reply)
-        if load.items and any(s.attempt is Attempt.NOT_ADMITTED and s.status in BUSY for s in settlements):
+        if load.is_batch and any(s.attempt is Attempt.NOT_ADMITTED and s.status in BUSY for s in settlements):
             self._gate.hold(read_retry_after(reply.retry_after))
 
     def _judge(self, load: Load, reply: Reply, epoch: str) -> list[Settlement]:
         if self._gate.epoch != epoch:
             return _unknown(load.offers, "the peer's epoch changed under way")
         try:
-            if load.items:
+            if load.is_batch:
                 return judge_batch(load.offers, reply.status, reply.body, epoch)
             return [judge(load.offers[0], reply.status, reply.body, epoch)]
         except Exception as error:  # the bulkhead: an answer we cannot survive reading must not make a restart loop

@@ -1,0 +1,125 @@
+"""Following the peer's states, and bringing artefacts home."""
+
+from tests.unit.link.fake_peer import FakePeer, refuse, reset, say
+from tests.unit.link.rig import running, until
+
+from handoffd.custody.message import Debts, Landing
+from handoffd.protocol.name import TransferId
+from handoffd.protocol.reason import State
+
+T, U = TransferId("a" * 64), TransferId("b" * 64)
+ARTEFACT = {"name": "1-bob-alice-x.json", "sha256": "c" * 64, "size": 5}
+
+
+async def test_a_change_at_the_peer_is_mirrored():
+    async with FakePeer() as peer, running(peer) as rig:
+        await until(lambda: peer.calls["states"] == 2)
+        await peer.change(T, "claimed")
+        await until(lambda: rig.engine.state(T) is State.CLAIMED)
+        assert rig.engine.mirrored[0].peer == "alice-vm"
+        assert rig.engine.mirrored[0].clock_offset_ms == rig.link.status()["clock_offset_ms"]
+
+
+async def test_each_change_is_told_once_however_they_fall_between_polls():
+    async with FakePeer() as peer, running(peer) as rig:
+        await until(lambda: peer.calls["states"] == 2)
+        for n in range(20):
+            await peer.change(TransferId(f"{n:064x}"), "claimed")
+        await until(lambda: len(rig.engine.mirrored) == 20)
+        assert peer.calls["states"] < 20  # a flood comes in groups
+
+
+async def test_all_that_is_open_is_compared_at_every_hello_by_pages():
+    async with FakePeer() as peer:
+        known = {TransferId(f"{n:064x}"): State.STORED for n in range(2_300)}
+        peer.records = {tid: peer.record(tid, "claimed") for tid in known}
+        async with running(peer, prepare=lambda rig: setattr(rig.engine, "owed", Debts(known=known))) as rig:
+            await until(lambda: len(rig.engine.mirrored) == 2_300)
+            assert [len(asked["known"]) for asked in peer.asked if asked["known"]] == [1_000, 1_000, 300]
+
+
+async def test_a_cursor_the_peer_does_not_know_leads_to_a_sweep():
+    async with FakePeer() as peer:
+        peer._changes = [T, U]
+        peer.records = {T: peer.record(T, "stored"), U: peer.record(U, "stored")}
+        async with running(
+            peer, prepare=lambda rig: setattr(rig.engine, "owed", Debts(known={T: State.STORED}))
+        ) as rig:
+            await until(lambda: peer.calls["states"] == 3)  # the cursor, the sweep, the hanging poll
+            peer.records[T] = peer.record(T, "published")
+            peer._changes = []  # the peer's daemon was started again
+            async with peer._changed:
+                peer._changed.notify_all()
+            rig.link._gate.suspect()
+            await until(lambda: rig.engine.state(T) is State.PUBLISHED)
+
+
+async def test_one_record_that_cannot_be_used_does_not_hold_back_the_others():
+    async with FakePeer() as peer, running(peer) as rig:
+        await until(lambda: peer.calls["states"] == 2)
+        peer.records[T] = {}
+        peer._changes.append(T)
+        await peer.change(U, "claimed")
+        await until(lambda: rig.engine.state(U) is State.CLAIMED)
+        assert rig.engine.state(T) is None
+        assert "record" in str(rig.link.status()["unreadable"]) or "transfer" in str(rig.link.status()["unreadable"])
+
+
+async def test_an_answer_of_another_epoch_is_ignored():
+    async with FakePeer() as peer:
+        body = {"epoch": "epoch-9", "cursor": "0", "states": {T: peer.record(T, "claimed")}}
+        peer.next("states", say(200, body))
+        async with running(peer) as rig:
+            await until(lambda: peer.calls["states"] >= 2)
+            assert rig.engine.mirrored == []
+
+
+async def test_a_peer_that_never_hangs_does_not_make_us_spin():
+    async with FakePeer() as peer:
+        peer.next("states", *[say(200, {"epoch": "epoch-1", "cursor": "0", "states": {}})] * 1_000)
+        async with running(peer) as rig:
+            await rig.up()
+            begun_s = rig.link._gate._loop.time()
+            await until(lambda: peer.calls["states"] >= 5)
+            assert rig.link._gate._loop.time() - begun_s > 1.0
+
+
+async def test_following_goes_on_after_a_broken_poll():
+    async with FakePeer() as peer:
+        peer.next("states", reset, refuse(503, "unavailable"))
+        async with running(peer) as rig:
+            await until(lambda: peer.calls["states"] == 4)
+            await peer.change(T, "claimed")
+            await until(lambda: rig.engine.state(T) is State.CLAIMED)
+
+
+async def test_an_artefact_comes_home_once():
+    async with FakePeer() as peer, running(peer) as rig:
+        peer.artefacts[T] = b"final"
+        await until(lambda: peer.calls["states"] == 2)
+        await peer.change(T, "completed", reason="completed", artefact=ARTEFACT)
+        await until(lambda: rig.engine.landed)
+        assert rig.engine.landed == [Landing(T, b"final")]
+        assert peer.calls["artefact"] == 1
+
+
+async def test_an_artefact_that_is_not_there_is_landed_as_missing():
+    async with FakePeer() as peer, running(peer) as rig:
+        peer.next("artefact", refuse(404, "not_found"), reset)
+        rig.engine.owed = Debts(fetch=(T,))
+        rig.link.owed()
+        await until(lambda: rig.engine.landed)
+        assert rig.engine.landed == [Landing(T, None)]
+
+
+async def test_an_artefact_waits_for_the_link():
+    async with FakePeer() as peer, running(peer) as rig:
+        await rig.up()
+        peer.artefacts[T] = b"final"
+        await peer.down()
+        await until(lambda: rig.link.status()["state"] == "down")
+        rig.link._payer._fetcher.want(T)
+        rig.link._payer._fetcher.want(T)
+        await peer.up()
+        await until(lambda: rig.engine.landed)
+        assert rig.engine.landed == [Landing(T, b"final")]
