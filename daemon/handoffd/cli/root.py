@@ -5,7 +5,6 @@ It owns --config and --root; --root wins, so that a broken configuration never h
 
 import os
 import pwd
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.clock import SystemClock
 from handoffd.config import ConfigError, load, locate
 from handoffd.custody.layout import OUTCOME, RELAY
 from handoffd.custody.reading import Reading
@@ -57,7 +57,7 @@ def opened(config: Path | None, root: Path | None) -> Iterator[Root]:
 
 def wall_s() -> float:
     """Return POSIX seconds; views show ages, and decide nothing by them."""
-    return time.time()  # noqa: TID251
+    return SystemClock().wall()
 
 
 def _chosen(config: Path | None, root: Path | None) -> tuple[Path, str | None]:
