@@ -9,11 +9,21 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from handoffd import __version__
 
 EXIT_FAILED, EXIT_USAGE, EXIT_PERMISSION, EXIT_INTERRUPTED = 1, 2, 77, 130
 DEBUG_VARIABLE = "HANDOFFD_DEBUG"
+
+
+class _Usage(Exception):
+    """The command line makes no sense."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Usage(f"run: {message}; see `handoffd run --help`")
 
 
 def main() -> None:
@@ -31,8 +41,11 @@ def outcome(arguments: Sequence[str]) -> int:
         # The reader of a listing left; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except _Usage as error:
+        _say(str(error))
+        return EXIT_USAGE
     except PermissionError as error:
-        _say(f"{error.filename}: {error.strerror}; run this as the daemon's user")
+        _say(f"{error.filename or 'permission'}: {error.strerror or error}; run this as the daemon's user")
         return EXIT_PERMISSION
     except Exception as error:
         return _unexpected(error)
@@ -50,7 +63,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser("handoffd run", description="Carry handoffs until told to stop.")
+    parser = _Parser("handoffd run", description="Carry handoffs until told to stop.")
     parser.add_argument("--config", type=Path, help="configuration file (default: see `handoffd --help`)")
     named = parser.parse_args(arguments).config
     from handoffd.app import run

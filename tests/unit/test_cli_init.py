@@ -298,7 +298,8 @@ def test_a_usage_error_exits_2_and_names_what_was_wrong(arguments):
 
     assert done.returncode == 2
     assert arguments[-1] in done.stderr
-    assert "handoffd" in done.stderr
+    assert done.stderr.startswith("handoffd: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_configuration_error_of_run_exits_2_in_lines_of_its_own(tmp_path):

@@ -5,9 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from handoffd.config import ConfigError, differences_that_need_restart, load, locate
-from handoffd.config.schema import Document
+from handoffd.config import ConfigError, differences_that_need_restart, load, locate, read_document
+from handoffd.config.schema import Document, Listen, Peer
 from handoffd.identity import fingerprint, make_identity
 from handoffd.protocol import timing
 
@@ -77,7 +80,7 @@ class Directory:
     def problems(self, text: str = GOOD, now_s: float = NOW_S):
         with pytest.raises(ConfigError) as caught:
             self.load(text, now_s)
-        assert str(caught.value).splitlines() == [str(problem) for problem in caught.value.problems]
+        assert str(caught.value).split("\n") == [str(problem) for problem in caught.value.problems]
         return caught.value.problems
 
     def problem(self, text: str = GOOD, now_s: float = NOW_S):
@@ -664,6 +667,45 @@ def test_a_file_found_nowhere_is_told_with_every_place(tmp_path, monkeypatch):
 
     with pytest.raises(ConfigError, match=r"looked for handoffd.yaml, .*/.config/handoffd/handoffd.yaml, /etc"):
         locate(None, {"HOME": str(tmp_path)})
+
+
+# ---------------------------------------------------------------------------------------- whatever is written
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.dates()
+    | st.sampled_from(["bob", "*", "https://[::1", "http://x:99999", "::", "../x", "no", "peers/alice-vm.pem"])
+)
+KEYS = st.sampled_from([*Document.model_fields, *Peer.model_fields, *Listen.model_fields, "max_ttl_s", "alice-vm", "x"])
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(), inner, max_size=4)
+)
+
+
+@given(st.dictionaries(KEYS, VALUES))
+def test_whatever_the_keys_hold_is_accepted_or_refused_with_line_and_remedy(values):
+    text = yaml.safe_dump(yaml.safe_load(GOOD) | values, allow_unicode=True)
+    file = Path("/nonexistent/handoffd.yaml")
+
+    try:
+        read_document(file, {file: text})
+    except ConfigError as error:
+        for problem in error.problems:
+            assert problem.remedy
+            assert problem.line is None or 1 <= problem.line <= len(text.splitlines())
+            assert str(problem).isprintable()
+
+
+@given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
+def test_whatever_the_text_it_is_read_or_refused(text):
+    file = Path("/nonexistent/handoffd.yaml")
+
+    with pytest.raises(ConfigError):
+        read_document(file, {file: text})
 
 
 def test_every_key_is_described():

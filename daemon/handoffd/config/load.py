@@ -4,13 +4,13 @@ It owns the order of these steps and the directory that relative names start fro
 `Config` is returned only if nothing at all is wrong; else every problem of the first step that found one is told.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from handoffd.clock import SystemClock
 from handoffd.config.assembly import Assembly
 from handoffd.config.complaint import position_of, problems_of
 from handoffd.config.model import Config
@@ -31,7 +31,7 @@ def load(path: Path, *, root: Path | None = None, now_s: float | None = None) ->
     """
     path = Path(path).absolute()
     document, positions = _read(path, {})
-    assembly = Assembly(path.parent, time.time() if now_s is None else now_s)  # noqa: TID251
+    assembly = Assembly(path.parent, SystemClock().wall() if now_s is None else now_s)
     config = assembly.config(path, document, root)
     _refuse([*broken_rules(document), *assembly.findings, *mixed_up_material(config)], positions)
     return config

@@ -30,7 +30,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        return ": ".join(part for part in (place, self.key, f"{self.message}; {self.remedy}") if part)
+        line = ": ".join(part for part in (place, self.key, f"{self.message}; {self.remedy}") if part)
+        return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
 class ConfigError(Exception):
