@@ -39,8 +39,8 @@ def compose(draft: Draft, sender: str, secret: bytes, now: float) -> tuple[bytes
         raise ValueError(f"{taken[0]} has its own option; it cannot be an extra field")
     fields = _fields(draft, sender, now)
     fields["hmac"] = sign(fields, secret)
-    # As json.dumps writes by default and existing agents do; the HMAC does not depend on it.
-    data = json.dumps(fields, indent=2).encode("ascii")
+    # The form existing agents write; readers and the HMAC depend on no spacing or order.
+    data = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
     agents = (sender, draft.to)
     return data, admit(data, agents=agents, max_ttl_s=MAX_TTL_LIMIT_S, limit_bytes=PAYLOAD_LIMIT_BYTES)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 POLL_S = 0.2
-"""Between looks when no hint comes: a listing of handoff/ costs some 20 us, a caller's patience is 15 s."""
+"""Between looks when no hint comes: a look costs some 0.1 ms (0.05 % of a core), a caller's patience is 15 s."""
 _PIPE_BYTES = 4096
 
 
