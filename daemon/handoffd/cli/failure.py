@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a command's exit code tells (docs/cli.md)."""
+    """What a command's exit code tells; from 69 on, the meanings of sysexits.h."""
 
     OK = 0
     FAILED = 1

@@ -74,7 +74,8 @@ def _fates(root: Path, household: Household | None, now_s: float) -> Iterator[tu
         read = read_file(root / HANDOFF / name) if is_file_name(name) else None
         data = read[0] if read else b""
         way = route(data)
-        yield _fate(data, way, household, now_s), way and way.sender, way and way.to
+        pair = (way.sender, way.to) if way else (None, None)
+        yield _fate(data, way, household, now_s), *pair
 
 
 def _fate(data: bytes, way: Route | None, household: Household | None, now_s: float) -> Fate:
