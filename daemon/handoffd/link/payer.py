@@ -15,6 +15,7 @@ from handoffd.link.gate import Gate
 from handoffd.link.sender import Sender
 from handoffd.link.ties import Ties
 from handoffd.link.wire import BadAnswer, groups, pages, read_records
+from handoffd.protocol.name import TransferId
 from handoffd.protocol.timing import SWEEP_S
 
 PAUSE_LEAST_S: Final = 0.05
@@ -71,8 +72,7 @@ class Payer:
         for tids in groups(debts.revoke):
             await self._take(await self._client.revoke(tids, epoch), epoch)
         for tids in groups(debts.forget):
-            if await self._take(await self._client.forget(tids, epoch), epoch):
-                await self._ties.ask(self._ties.engine.forgotten, Batch(self._ties.peer, tids))
+            await self._forget(tids, epoch)
         if self._sweep_at <= self._loop.time():
             await self._sweep(debts, epoch)
 
@@ -83,16 +83,22 @@ class Payer:
             if page is None:
                 return
             await self.follower.take(page.records)
+            if lost := tuple(tid for tid in known if tid in page.lost):
+                await self._ties.ask(self._ties.engine.lost, Batch(self._ties.peer, lost))
 
-    async def _take(self, reply: Reply, epoch: str) -> bool:
-        """Take over the records in an answer; tell whether it was the peer's and of use."""
+    async def _forget(self, tids: tuple[TransferId, ...], epoch: str) -> None:
+        reply = await self._client.forget(tids, epoch)
+        self._gate.hear(reply)
+        if self._gate.is_own(reply, epoch):
+            await self._ties.ask(self._ties.engine.forgotten, Batch(self._ties.peer, tids))
+
+    async def _take(self, reply: Reply, epoch: str) -> None:
         self._gate.hear(reply)
         if not self._gate.is_own(reply, epoch):
-            return False
+            return
         try:
             records = read_records(reply.body)
         except BadAnswer as error:
             self.follower.unreadable = str(error)
-            return False
-        await self.follower.take(records)
-        return True
+        else:
+            await self.follower.take(records)

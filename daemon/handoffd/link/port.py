@@ -1,4 +1,4 @@
-"""The narrow view the link has of custody: eight engine methods, reached through the desk of the one custody thread.
+"""The narrow view the link has of custody: nine engine methods, reached through the desk of the one custody thread.
 
 It owns no behaviour. The rule that must stay true: the link reads and decides nothing about a handoff that is not in
 these answers.
@@ -30,6 +30,9 @@ class Engine(Protocol):
 
     def mirror(self, mirrors: list[Mirror], /) -> list[Record | None]:
         """Take over a peer's record; answer it when its artefact should be fetched."""
+
+    def lost(self, batches: list[Batch], /) -> list[None]:
+        """Note that the peer does not know what it had said to have."""
 
     def land(self, landings: list[Landing], /) -> list[None]:
         """Take a fetched artefact, or the news that it is not to be had."""

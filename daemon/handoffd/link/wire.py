@@ -45,11 +45,12 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class StatesPage:
-    """Records that rose, and where to go on from; `reset`: the cursor asked for is unknown there."""
+    """Records that rose, and where to go on from. `reset`: that peer does not know the cursor; `lost`: nor these T."""
 
     records: Records
     cursor: str
     reset: bool
+    lost: frozenset[str] = frozenset()
 
 
 # ---------------------------------------------------------------- we say
@@ -107,7 +108,11 @@ def read_states(body: Body | None) -> StatesPage:
     cursor = body.get("cursor")
     if not isinstance(cursor, str) or len(cursor) > 256:
         raise BadAnswer("/handoffs/states names no cursor")
-    return StatesPage(read_records(body), cursor, reset=body.get("reset") is True)
+    lost = body.get("lost", [])
+    if not isinstance(lost, list):
+        raise BadAnswer("lost is not a list of transfers")
+    gone = frozenset(tid for tid in lost if isinstance(tid, str))
+    return StatesPage(read_records(body), cursor, body.get("reset") is True, gone)
 
 
 def read_records(body: Body | None) -> Records:

@@ -40,6 +40,7 @@ class FakeEngine:
     landed: list[Landing] = field(default_factory=list)
     confirmed: list[TransferId] = field(default_factory=list)
     owed: Debts = field(default_factory=Debts)
+    missing: list[TransferId] = field(default_factory=list)
     notes_epochs: bool = True
     on_hello: Callable[[Hello], None] = lambda hello: None
 
@@ -83,6 +84,11 @@ class FakeEngine:
     def mirror(self, mirrors: list[Mirror]) -> list[Record | None]:
         self.mirrored += mirrors
         return [mirror.record if mirror.record.artefact is not None else None for mirror in mirrors]
+
+    def lost(self, batches: list[Batch]) -> list[None]:
+        for batch in batches:
+            self.missing += batch.tids
+        return [None] * len(batches)
 
     def land(self, landings: list[Landing]) -> list[None]:
         self.landed += landings

@@ -135,8 +135,10 @@ async def _states(peer: FakePeer, request: web.Request) -> web.Response:
     asked = await request.json()
     peer.asked.append(asked)
     if asked["since"] is None:
-        told = {tid: peer.records[tid] for tid, state in asked["known"].items() if peer.records[tid]["state"] != state}
-        return peer.answer({"states": told, "cursor": str(len(peer._changes))})
+        known = {tid: state for tid, state in asked["known"].items() if tid in peer.records}
+        told = {tid: peer.records[tid] for tid, state in known.items() if peer.records[tid]["state"] != state}
+        lost = {"lost": sorted(asked["known"].keys() - known.keys())}
+        return peer.answer({"states": told, "cursor": str(len(peer._changes)), **lost})
     since = int(asked["since"])
     if since > len(peer._changes):
         return peer.answer({"states": {}, "cursor": str(len(peer._changes)), "reset": True})

@@ -54,6 +54,30 @@ async def test_a_cursor_the_peer_does_not_know_leads_to_a_sweep():
             await until(lambda: rig.engine.state(T) is State.PUBLISHED)
 
 
+async def test_what_the_peer_had_and_does_not_know_any_more_is_told_to_custody():
+    def know_two(rig):
+        rig.engine.owed = Debts(known={T: State.STORED, U: State.PUBLISHED})
+
+    async with FakePeer() as peer:
+        peer.records = {T: peer.record(T, "stored")}
+        async with running(peer, prepare=know_two) as rig:
+            await until(lambda: rig.engine.missing)
+            assert rig.engine.missing == [U]
+
+
+async def test_a_peer_may_lose_only_what_it_was_asked_about():
+    async with FakePeer() as peer:
+        body = {"epoch": "epoch-1", "cursor": "0", "states": {}, "lost": [U, 7, None, "../x"]}
+        peer.next("states", *[say(200, body)] * 2)
+
+        def know_one(rig):
+            rig.engine.owed = Debts(known={T: State.STORED}, revoke=())
+
+        async with running(peer, prepare=know_one) as rig:
+            await until(lambda: peer.calls["states"] >= 3)
+            assert rig.engine.missing == []
+
+
 async def test_one_record_that_cannot_be_used_does_not_hold_back_the_others():
     async with FakePeer() as peer, running(peer) as rig:
         await until(lambda: peer.calls["states"] == 2)
