@@ -5,12 +5,14 @@ stay true: a part that dies ends all of it; correctness never depends on an orde
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import random
 import signal
 from collections.abc import Mapping
+from concurrent.futures import Future
 from functools import partial
 
 from handoffd import __version__, identity
@@ -18,7 +20,7 @@ from handoffd.app.scribe import Scribe
 from handoffd.app.wiring import custody_settings, directory, hub_settings, listens, same_link
 from handoffd.config import Config, ConfigError, PeerConfig, differences_that_need_restart, load
 from handoffd.custody import layout
-from handoffd.custody.desk import Desk
+from handoffd.custody.desk import Desk, DeskClosed
 from handoffd.custody.engine import Engine
 from handoffd.custody.filesystem import LinuxFilesystem
 from handoffd.custody.message import Changed, News, Offer, Waiting
@@ -167,7 +169,13 @@ class Daemon:
         await watch.run(self._look)
 
     def _look(self, seen: Seen) -> None:
-        self._desk.submit(self._engine.look, seen)
+        self._desk.submit(self._engine.look, seen).add_done_callback(self._look_on)
+
+    def _look_on(self, done: "Future[bool]") -> None:
+        """Go on while files are left; other errands get their turn between two portions."""
+        if done.exception() is None and done.result():
+            with contextlib.suppress(DeskClosed):
+                self._look({})
 
     async def _tick(self, watch: Watch) -> None:
         await watch.ready.wait()
@@ -179,7 +187,8 @@ class Daemon:
         for name in layout.AGENTS_DIRECTORIES:
             if self._fs.moved(name):
                 raise WatchLost(f"{self._config.root / name} was replaced while in use; restart handoffd")
-        await asyncio.shield(asyncio.wrap_future(self._desk.submit(self._engine.tick, 0.0)))
+        if await asyncio.shield(asyncio.wrap_future(self._desk.submit(self._engine.tick, 0.0))):
+            self._look({})
 
     async def _ping(self) -> None:
         """Feed the service manager's watchdog only while the custody thread answers."""

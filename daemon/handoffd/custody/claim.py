@@ -59,6 +59,8 @@ class Claims:
             return self._not_open(asked.agent, asked.ident)
         if receipt.place == Place.ACCEPTED:
             return self._again(receipt, asked)
+        if receipt.place == Place.NEW:
+            return problem(Problem.UNAVAILABLE, receipt.tid, "stored, not yet published; try again")
         if receipt.place != Place.OFFERED:
             return problem(Problem.ALREADY_CLAIMED, receipt.tid, "another claimed it first")
         if self._tree.clock.wall() > receipt.facts.expires_at:

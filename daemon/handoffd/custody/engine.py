@@ -143,8 +143,11 @@ class Engine:
 
     # ------------------------------------------------------------ the directory
 
-    def tick(self, times: Sequence[float]) -> list[None]:
-        """Do what the clock asks for: scan, observe, expire, forget. Once for any number of calls in a group."""
+    def tick(self, times: Sequence[float]) -> list[bool]:
+        """Do what the clock asks for: scan, observe, expire, forget. Once for any number of calls in a group.
+
+        True: files are left to be looked at; call `look` with no hints at once.
+        """
         self._watch_clock()
         for step in (
             self._taker.scan,
@@ -155,25 +158,24 @@ class Engine:
             self._reporter.sweep,
         ):
             self._guarded(step)
-        return [None] * len(times)
+        self._take_next()
+        return [self._taker.has_more] * len(times)
 
-    def look(self, hints: Sequence[Seen]) -> list[None]:
-        """Follow the watch's hints; an empty set of names means the whole directory."""
-        names: set[str] = set()
+    def look(self, hints: Sequence[Seen]) -> list[bool]:
+        """Follow the watch's hints; an empty set of names means the whole directory. True as in `tick`."""
         for seen in hints:
             if layout.HANDOFF in seen:
-                names.update(seen[layout.HANDOFF] or self._tree.fs.names(layout.HANDOFF))
+                self._taker.hint(sorted(seen[layout.HANDOFF]) or self._tree.fs.names(layout.HANDOFF))
+        self._take_next()
+        merged = _merged(hints)
+        if merged:
+            self._guarded(lambda: self._observer.look(merged))
+        return [self._taker.has_more] * len(hints)
+
+    def _take_next(self) -> None:
+        names = self._taker.next_names()
         if names:
-            self._each(_as_group(self._taker.take), sorted(names), _nothing)
-        merged = {
-            directory: set()
-            if any(directory in s and not s[directory] for s in hints)
-            else {name for seen in hints for name in seen.get(directory, ())}
-            for directory in layout.AGENTS_DIRECTORIES
-            if any(directory in seen for seen in hints)
-        }
-        self._guarded(lambda: self._observer.look(merged))
-        return [None] * len(hints)
+            self._each(_as_group(self._taker.take), names, _nothing)
 
     def _watch_clock(self) -> None:
         """A wall clock that jumped against CLOCK_BOOTTIME makes everything that expires rest (section 7)."""
@@ -208,21 +210,21 @@ class Engine:
 
     def states(self, asked: Sequence[StatesQuery]) -> list[StatesNews]:
         """Return what is higher than a peer knows."""
-        return [self._reporter.states(one) for one in asked]
+        return self._each(_one_by_one(self._reporter.states), asked, _no_states)
 
     def revoke(self, asked: Sequence[Batch]) -> list[tuple[Record | None, ...]]:
         """Take back, or say why not; an unknown T gets a tombstone."""
-        return [self._recall.revoke(one) for one in asked]
+        return self._each(_one_by_one(self._recall.revoke), asked, _no_records)
 
     def forget(self, asked: Sequence[Batch]) -> list[tuple[Record | None, ...]]:
         """Hear that a peer has recorded outcomes."""
-        return [self._reporter.forget(one) for one in asked]
+        return self._each(_one_by_one(self._reporter.forget), asked, _no_records)
 
     # ------------------------------------------------------------ for the link
 
     def offers(self, wants: Sequence[Want]) -> list[tuple[Offer, ...]]:
         """Open attempts for due payloads."""
-        return [self._sender.offers(want) for want in wants]
+        return self._each(_one_by_one(self._sender.offers), wants, _no_offers)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[None]:
         """Close attempts."""
@@ -230,7 +232,7 @@ class Engine:
 
     def hello(self, told: Sequence[Hello]) -> list[bool]:
         """Take up a peer's epoch; True when payloads may go out under it."""
-        return [self._sender.hello(one) for one in told]
+        return self._each(_one_by_one(self._sender.hello), told, _no)
 
     def mirror(self, told: Sequence[Mirror]) -> list[Record | None]:
         """Take over a peer's states."""
@@ -246,7 +248,7 @@ class Engine:
 
     def debts(self, peers: Sequence[HostName]) -> list[Debts]:
         """Return what the link owes each peer."""
-        return [self._sender.debts(peer) for peer in peers]
+        return self._each(_one_by_one(self._sender.debts), peers, _no_debts)
 
     def forgotten(self, told: Sequence[Batch]) -> list[None]:
         """Hear that a peer has forgotten."""
@@ -258,15 +260,15 @@ class Engine:
 
     def withdraw(self, tids: Sequence[TransferId]) -> list[Record | None]:
         """Take a handoff of this host back (the operator's reject)."""
-        return [self._sender.withdraw(tid) for tid in tids]
+        return self._each(_one_by_one(self._sender.withdraw), tids, _nothing)
 
     def resolve(self, tids: Sequence[TransferId]) -> list[Record | None]:
         """Give up one in doubt."""
-        return [self._sender.resolve(tid) for tid in tids]
+        return self._each(_one_by_one(self._sender.resolve), tids, _nothing)
 
     def record(self, tids: Sequence[TransferId]) -> list[Record | None]:
         """Return what is known of T on this host."""
-        return [self._reporter.record(tid) for tid in tids]
+        return self._each(_one_by_one(self._reporter.record), tids, _nothing)
 
     # ------------------------------------------------------------ bulkheads
 
@@ -302,6 +304,16 @@ class Engine:
         return [self._each(method, [item], failed)[0] for item in items]
 
 
+def _merged(hints: Sequence[Seen]) -> Seen:
+    """Return all hints as one; a directory to be looked at whole stays so."""
+    merged: dict[str, set[str]] = {}
+    whole = {directory for seen in hints for directory, names in seen.items() if not names}
+    for seen in hints:
+        for directory, names in seen.items():
+            merged.setdefault(directory, set()).update(() if directory in whole else names)
+    return merged
+
+
 def _one_by_one(function: Callable[[Item], Result]) -> Callable[[Sequence[Item]], list[Result]]:
     return lambda items: [function(item) for item in items]
 
@@ -320,3 +332,23 @@ def _failed(item: object, error: str) -> Answer:
 
 def _nothing(item: object, error: str) -> None:
     return None
+
+
+def _no(item: object, error: str) -> bool:
+    return False
+
+
+def _no_offers(item: object, error: str) -> tuple[Offer, ...]:
+    return ()
+
+
+def _no_debts(item: object, error: str) -> Debts:
+    return Debts()
+
+
+def _no_records(item: Batch, error: str) -> tuple[Record | None, ...]:
+    return (None,) * len(item.tids)
+
+
+def _no_states(item: object, error: str) -> StatesNews:
+    return StatesNews((), "", reset=True)

@@ -51,6 +51,11 @@ def inbox(peer: str) -> str:
     return f"{INBOX}/{peer}"
 
 
+def directories_of(peer: str) -> tuple[str, ...]:
+    """Return what is kept for a `<peer>`; an agent that speaks HTTP (`@agent`) only ever sends to us."""
+    return (inbox(peer),) if peer.startswith("@") else (inbox(peer), outbox(peer), sent(peer))
+
+
 def outcome_name(tid: str) -> str:
     """Return the name of the final record of a transfer."""
     return f"{tid}.json"

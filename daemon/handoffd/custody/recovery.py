@@ -84,6 +84,7 @@ class Recovery:
             self._recover_inbox(peer)
         for peer in self._peers_in(layout.OUTBOX):
             self._recover_outbox(peer)
+            self._warn_of_stranger(peer)
         self._steps.ending.flush()
         # The boot note comes last: until then a crash leaves this a power-cut start (section 13).
         self._tree.put_note(layout.RELAY, "boot", boot_id.encode() + b"\n")
@@ -104,8 +105,8 @@ class Recovery:
         for peer in sorted(peers):
             self._tree.open_peer(peer)
         # What is seen from here on is durable: nothing below may rest on a name that a power cut takes back.
-        peers_directories = [f(p) for p in sorted(peers) for f in (layout.inbox, layout.outbox, layout.sent)]
-        fs.sync_directories([*layout.AGENTS_DIRECTORIES, *layout.RELAY_DIRECTORIES, *peers_directories])
+        kept = [directory for peer in sorted(peers) for directory in layout.directories_of(peer)]
+        fs.sync_directories([*layout.AGENTS_DIRECTORIES, *layout.RELAY_DIRECTORIES, *kept])
 
     def _peers_in(self, kind: str) -> list[str]:
         return sorted(name for name in self._tree.fs.names(kind) if _is_peer(name))
@@ -301,6 +302,13 @@ class Recovery:
                     self._steps.taker.linger(peer, name)
                 else:
                     self._recover_sending(peer, place, name)
+
+    def _warn_of_stranger(self, peer: str) -> None:
+        """Files of a peer that is configured no more stay, and end by the same rules (section 7)."""
+        held = sum(1 for _ in self._tree.ledger.sendings_to(peer))
+        if held and peer not in self._tree.settings.peers:
+            detail = f"{held} handoffs for a peer that is not configured; add it again, or they end in doubt"
+            self._tree.journal.write("peer_unknown", peer=peer, detail=detail)
 
     def _recover_sending(self, peer: str, place: str, name: str) -> None:
         try:

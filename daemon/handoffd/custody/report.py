@@ -149,8 +149,8 @@ class Reporter:
         if not names:
             return
         # No old name of these T may come back without its outcome: flush what was moved away from first.
-        peers = [inbox for peer in self._tree.peers for inbox in (layout.inbox(peer), layout.sent(peer))]
-        self._tree.fs.sync_directories([layout.HANDOFF, *peers])
+        kept = [directory for peer in self._tree.peers for directory in layout.directories_of(peer)]
+        self._tree.fs.sync_directories([layout.HANDOFF, *kept])
         for name in names:
             self._tree.fs.unlink(layout.OUTCOME, name)
 

@@ -7,13 +7,14 @@ peer before outbox/ and handoff/ are flushed (a7).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from handoffd.custody import layout
 from handoffd.custody.ending import Ending
 from handoffd.custody.filesystem import NotRegular, Stat
 from handoffd.custody.ledger import Facts, Place, Sending, facts_in, facts_of
 from handoffd.custody.message import Offer
-from handoffd.custody.tree import Tree
+from handoffd.custody.tree import Settings, Tree
 from handoffd.protocol.admission import Inadmissible, admit
 from handoffd.protocol.name import (
     FileName,
@@ -30,6 +31,9 @@ from handoffd.protocol.name import (
 from handoffd.protocol.payload import Envelope, Route, route, transfer_id
 from handoffd.protocol.reason import Delivered, Reason
 from handoffd.protocol.timing import EXPIRY_GRACE_S, MALFORMED_GRACE_S, ROUTE_LIMIT_BYTES
+
+TAKE_LIMIT = 200
+"""Files in a group: what was taken travels while the next group is being flushed, and memory stays flat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Resident:
     verdict: Judgement
     since_b: float
     facts: Facts
+    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +88,31 @@ class Taker:
         self._ending = ending
         self._residents: dict[str, Resident] = {}
         self._unread: dict[tuple[str, str], float] = {}
+        self._hinted: dict[str, None] = {}
 
     def scan(self) -> None:
         """Look at all of handoff/ (a1), and at what an earlier look left unread."""
         names = self._tree.fs.names(layout.HANDOFF)
         self._forget_residents(set(names))
-        self.take(names)
+        self.hint(names)
         self.resume([Caught(peer, name, FileName(name.partition("~")[2])) for peer, name in self._unread])
         self._expire_residents()
+
+    def hint(self, names: Iterable[str]) -> None:
+        """Remember names to be looked at by `next_names`."""
+        self._hinted.update(dict.fromkeys(names))
+
+    def next_names(self) -> list[str]:
+        """Return the next portion of hinted names, oldest first."""
+        names = list(islice(self._hinted, TAKE_LIMIT))
+        for name in names:
+            del self._hinted[name]
+        return names
+
+    @property
+    def has_more(self) -> bool:
+        """Whether hinted names are left to be looked at."""
+        return bool(self._hinted)
 
     def take(self, names: Iterable[str]) -> None:
         """Take what is addressed elsewhere, as one group."""
@@ -138,8 +160,8 @@ class Taker:
         return self._read(name, known)
 
     def _looks_again(self, known: Resident) -> bool:
-        """Tell whether the verdict may change without the file changing: broken ones, and after a reload."""
-        return known.verdict.word in ("broken", "unroutable", "foreign")
+        """Tell whether the verdict may change without the file changing: a broken one's, and after a reload."""
+        return known.verdict.word == "broken" or known.settings is not self._tree.settings
 
     def _read(self, name: str, known: Resident | None) -> Candidate | None:
         try:
@@ -218,7 +240,7 @@ class Taker:
             seen = Stat(0, 0, 0, 0, 0, regular=False)
         facts = facts_in(TransferId(""), data) if data else Facts(TransferId(""))
         since = known.since_b if known else self._tree.clock.boottime()
-        self._residents[name] = Resident(seen, verdict, since, facts)
+        self._residents[name] = Resident(seen, verdict, since, facts, self._tree.settings)
         if known is None or known.verdict.word != verdict.word:
             self._tell_left(name, verdict, facts)
 
@@ -282,7 +304,7 @@ class Taker:
             if settled is None:
                 continue
             sending, data, verdict = settled
-            touched.add(layout.outbox(sending.peer))
+            touched.update((layout.outbox(one.peer), layout.outbox(sending.peer)))
             if verdict.reason is None:
                 offers.append((sending, data))
             else:

@@ -247,7 +247,7 @@ class Tree:
         """Make the directories of one peer, or of one agent that speaks HTTP."""
         if peer in self.peers:
             return
-        for directory in (layout.outbox(peer), layout.sent(peer), layout.inbox(peer)):
+        for directory in layout.directories_of(peer):
             self.fs.make_directory(directory, 0o700)
         self.peers[peer] = None
 
