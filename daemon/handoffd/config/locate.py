@@ -4,6 +4,7 @@ It looks at names only and reads no file. The rule that must stay true: what was
 another file.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def locate(named: Path | None, environment: Mapping[str, str]) -> Path:
         return Path(explicit)
     candidates = [Path(), user_directory(environment), SYSTEM_DIRECTORY]
     for directory in candidates:
-        if (directory / FILE_NAME).is_file():
+        if os.path.isfile(directory / FILE_NAME):  # Path.is_file raises where a home is closed to us, as after sudo -u
             return directory / FILE_NAME
     looked = ", ".join(str(directory / FILE_NAME) for directory in candidates)
     message = f"no configuration file found (looked for {looked})"
