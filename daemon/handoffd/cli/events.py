@@ -15,7 +15,7 @@ import typer
 
 from handoffd.cli.chronicle import Chronicle, Line, Wanted, about, recent
 from handoffd.cli.failure import ExitCode, Failure
-from handoffd.cli.picture import SHORT_TID, coloured, printable, way
+from handoffd.cli.picture import SHORT_TID, brief, coloured, printable, way
 from handoffd.cli.root import CONFIG, ROOT, opened
 from handoffd.protocol.moment import parse_moment
 
@@ -70,7 +70,7 @@ def described(line: Line) -> str:
     """Return a line of the journal as one line of text."""
     event = printable(line["event"])
     names = way(line.get("from"), line.get("to")) if "from" in line or "to" in line else ""
-    rest = " ".join(f"{key}={printable(value)}" for key, value in line.items() if _adds(key, value, line))
+    rest = " ".join(f"{key}={brief(value)}" for key, value in line.items() if _adds(key, value, line))
     tid = printable(line.get("tid", ""))[:SHORT_TID]
     handoff_id = printable(line.get("handoff_id", ""))
     return (

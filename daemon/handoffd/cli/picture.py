@@ -5,6 +5,7 @@ It knows values, no files. The rule that must stay true: nothing an agent or a p
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ SHORT_TID = 12
 """Digits of T shown in listings, as in file names (`stem.r{T12}.json`)."""
 CELL_LIMIT = 600
 """Characters of one cell; above the longest path and the longest detail (custody.md section 6)."""
+_TID = re.compile(r"[0-9a-f]{64}")
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 """Seconds and name of a unit, and of the one below it."""
 _COLOURS = {
@@ -39,6 +41,11 @@ def printable(text: object) -> str:
     """Return text on one line that no terminal obeys; None becomes `-`."""
     shown = "-" if text is None else str(text)
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in shown)[:CELL_LIMIT]
+
+
+def brief(text: object) -> str:
+    """Return printable text in which each T is cut to its first digits: a published name fits on a line then."""
+    return _TID.sub(lambda found: found[0][:SHORT_TID] + "\N{HORIZONTAL ELLIPSIS}", printable(text))
 
 
 def coloured(word: str, text: str | None = None) -> str:

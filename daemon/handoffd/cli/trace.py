@@ -9,9 +9,9 @@ from typing import Any
 
 import typer
 
-from handoffd.cli.chronicle import Chronicle, Line, about
+from handoffd.cli.chronicle import Chronicle, about
 from handoffd.cli.failure import Failure
-from handoffd.cli.picture import coloured, offset_words, print_json, printable, way
+from handoffd.cli.picture import brief, coloured, offset_words, print_json, printable, way
 from handoffd.cli.root import CONFIG, JSON, ROOT, Root, opened
 from handoffd.cli.show import IDENT, not_found, several
 from handoffd.cli.story import Step, Story, story
@@ -33,10 +33,9 @@ def trace(
     """Tell one handoff's story over both hosts, with times corrected for the peer's clock."""
     with opened(config, root) as ground:
         found = ground.reading.find(ident)
-        lines = _lines(ground, found[0].tid if found else ident)
-        if not found and not lines:
+        told = _story(ground, found[0] if found else None, ident)
+        if not found and not told.has_lines:
             raise Failure(not_found(ground, ident))
-        told = _story(ground, found, lines)
     if as_json:
         print_json(_document(told, found[1:]))
     else:
@@ -46,14 +45,13 @@ def trace(
         typer.echo(line, err=True)
 
 
-def _lines(ground: Root, ident: str) -> list[Line]:
-    return list(filter(about(ident), Chronicle(ground.journal).backwards()))[::-1]
-
-
-def _story(ground: Root, found: list[Entry], lines: list[Line]) -> Story:
-    entry = found[0] if found else None
+def _story(ground: Root, entry: Entry | None, ident: str) -> Story:
+    by_name = about(entry.handoff_id or entry.tid) if entry else about(ident)
+    by_tid = about(entry.tid) if entry else by_name
+    lines = [line for line in Chronicle(ground.journal).backwards() if by_name(line) or by_tid(line)][::-1]
     tid = entry.tid if entry else next((str(line["tid"]) for line in reversed(lines) if "tid" in line), "")
-    return story(tid, ground.host, entry, [line for line in lines if line.get("tid") == tid])
+    # What two agents of this host have between them is noted before its bytes are hashed.
+    return story(tid, ground.host, entry, [line for line in lines if line.get("tid", tid) == tid])
 
 
 def _head(told: Story) -> Iterator[str]:
@@ -94,9 +92,11 @@ def _timeline(told: Story) -> Iterator[str]:
 
 def _words(step: Step) -> Iterator[str]:
     for key, value in (step.words or {}).items():
-        yield f"{key}={printable(value)}"
+        if value != step.host:
+            yield f"{key}={brief(value)}"
     if step.known_at is not None and not step.as_told:
-        yield f"(known here {(step.known_at - step.at) * 1000:,.0f} ms later)"
+        # Whole milliseconds: the offset is no better, and "-0 ms" would be the sign of a rounding.
+        yield f"(known here {round((step.known_at - step.at) * 1000):,} ms later)"
     elif step.known_at is not None:
         yield f"(known here at {format_moment(step.known_at)})"
 
@@ -108,7 +108,8 @@ def _notes(told: Story) -> Iterator[str]:
     if told.has_untold_offset:
         yield "clock: times marked ? are by that host's own clock; how far it is from ours was never measured"
     if not told.has_lines:
-        yield "journal: no line of it here any more (rotated away, or never written); the times are the outcome's"
+        times = "; the times are the outcome's" if told.steps else ""
+        yield f"journal: no line of it here any more (rotated away, or never written){times}"
     if told.entry is None:
         yield "files: none left on this host; this is what the journal remembers"
     elif not told.entry.ended:

@@ -81,7 +81,8 @@ def open_entry(standing: Standing, seen: Sighting, data: bytes, found: os.stat_r
         handoff_id=told.handoff_id if told else None,
         sender=told.sender if told else None,
         to=told.to if told else None,
-        peer=seen.peer,
+        # A name in handoff/ does not tell the peer; the receipt beside it does.
+        peer=next((each.peer for each in standing.sightings if each.peer), None),
         file=seen.name,
         expires_at=told.expires_at if told else None,
         sightings=standing.sightings,
