@@ -5,6 +5,7 @@ wait for answers, so that the run measures length and not depth.
 """
 
 import random
+import subprocess
 import sys
 import time
 from collections import deque
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.arrival import Arrivals
-from benchmarks.measure import NeverArrived
+from benchmarks.measure import NS_PER_MS, NeverArrived
 from benchmarks.pair import Pair, get
 from benchmarks.payload import make_payload, publish
 from benchmarks.process import first_line, module, resident_bytes, running
@@ -20,18 +21,20 @@ from benchmarks.process import first_line, module, resident_bytes, running
 IN_FLIGHT = 400
 STALL_LIMIT_S = 60
 EARLY = 1_000
-LOOKUPS = 200
+LOOKUPS, SHOWS = 200, 3
 SAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was true when `done` handoffs had come home: memory of each daemon, and ms per look-up by id."""
+    """What was true when `done` handoffs had come home: bytes in memory by daemon; early and last, ms per look-up."""
 
     done: int
     elapsed_s: float
     resident: dict[str, int]
-    lookup_ms: Sequence[float]
+    get_ms: Sequence[float]
+    show_ms: Sequence[float]
+    """With the command's start, which is nearly all of it."""
 
 
 @dataclass(slots=True)
@@ -56,8 +59,8 @@ def endure(pair: Pair, count: int) -> list[Sample]:
             _fill(pair, progress, count)
             _collect(outcomes, progress)
             if due and len(progress.home) >= due[0]:
-                due.popleft()
-                samples.append(_sample(pair, progress, time.monotonic() - started))
+                looks_up = due.popleft() in (EARLY, count)
+                samples.append(_sample(pair, progress, time.monotonic() - started, looks_up))
     return samples
 
 
@@ -77,17 +80,27 @@ def _collect(outcomes: Arrivals, progress: Progress) -> None:
             progress.home.append(handoff_id)
 
 
-def _sample(pair: Pair, progress: Progress, elapsed_s: float) -> Sample:
+def _sample(pair: Pair, progress: Progress, elapsed_s: float, looks_up: bool) -> Sample:
     resident = {name: resident_bytes(pid) for name, pid in pair.carrier.pids.items()}
     print(f"  {len(progress.home)} home after {elapsed_s:.0f} s, resident {resident}", file=sys.stderr)
-    ids = random.choices(progress.home, k=LOOKUPS)
-    return Sample(len(progress.home), elapsed_s, resident, [_lookup_ms(pair, handoff_id) for handoff_id in ids])
+    ids = random.choices(progress.home, k=LOOKUPS) if looks_up else []
+    get_ms = [_get_ms(pair, handoff_id) for handoff_id in ids]
+    return Sample(len(progress.home), elapsed_s, resident, get_ms, [_show_ms(pair, one) for one in ids[:SHOWS]])
 
 
-def _lookup_ms(pair: Pair, handoff_id: str) -> float:
+def _show_ms(pair: Pair, handoff_id: str) -> float:
+    command = [sys.executable, "-m", "handoffd", "show", handoff_id, "--json", "--config", str(pair.sender.config)]
+    started_ns = time.monotonic_ns()
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise NeverArrived(f"handoffd show {handoff_id} ended with {answer.returncode}: {answer.stderr.strip()}")
+    return (time.monotonic_ns() - started_ns) / NS_PER_MS
+
+
+def _get_ms(pair: Pair, handoff_id: str) -> float:
     host = pair.sender
     started_ns = time.monotonic_ns()
     status, _ = get(host.plain_port, f"/api/v1/handoffs/{handoff_id}", host.agent_token)
     if status != 200:
         raise NeverArrived(f"looking up {handoff_id} at {host.name} answered {status}")
-    return (time.monotonic_ns() - started_ns) / 1e6
+    return (time.monotonic_ns() - started_ns) / NS_PER_MS
