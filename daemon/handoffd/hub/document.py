@@ -36,6 +36,13 @@ def list_field(fields: Mapping[str, object], name: str, most: int) -> list[objec
     return value or []
 
 
+def needed_list(fields: Mapping[str, object], name: str, most: int) -> list[object]:
+    """Return a list field that must be there, of at most so many elements. Raises Refused."""
+    if fields.get(name) is None:
+        raise bad_request(f"{name}: missing; it is a list of at most {most} elements.")
+    return list_field(fields, name, most)
+
+
 def object_field(fields: Mapping[str, object], name: str, most: int) -> dict[str, object]:
     """Return an object field of at most so many keys; empty if it is absent or null. Raises Refused."""
     value: dict[str, object] | None = _field(fields, name, dict)

@@ -12,15 +12,13 @@ from aiohttp.web import Response
 from handoffd.custody.message import Answer, Arrival, Batch, Principal, StatesNews, StatesQuery
 from handoffd.hub.answer import answer_fields, is_served, reason_of
 from handoffd.hub.call import Call, Hub, hosts
-from handoffd.hub.document import list_field, number_field, object_field, read_object, text_field
+from handoffd.hub.document import list_field, needed_list, number_field, object_field, read_object, text_field
 from handoffd.hub.port import Records
 from handoffd.hub.refusal import Refused, bad_request
 from handoffd.protocol.name import BadName, HostName, TransferId, transfer_id
 from handoffd.protocol.reason import Problem, Reason, State
 from handoffd.protocol.record import to_fields
 from handoffd.protocol.timing import BATCH_ITEMS, STATES_ITEMS, STATES_WAIT_S
-
-Shaped = tuple[TransferId, Arrival] | Answer
 
 
 async def hello(hub: Hub, call: Call) -> Response:
@@ -34,10 +32,10 @@ async def hello(hub: Hub, call: Call) -> Response:
 
 async def batch(hub: Hub, call: Call) -> Response:
     """Admit several payloads, each as if it had come alone."""
-    items = list_field(read_object(call.body), "items", BATCH_ITEMS)
+    items = needed_list(read_object(call.body), "items", BATCH_ITEMS)
     epoch = call.header("Handoffd-Epoch")
     shaped = [_shape(hub, call.principal, epoch, f"items[{index}]", item) for index, item in enumerate(items)]
-    arrivals = [entry[1] for entry in shaped if not isinstance(entry, Answer)]
+    arrivals = [entry for entry in shaped if isinstance(entry, Arrival)]
     admitted = iter(await hub.ask_many(hub.engine.admit, arrivals) if arrivals else ())
     answers = [entry if isinstance(entry, Answer) else next(admitted) for entry in shaped]
     return hub.stamp().fields({"results": [_result(hub, answer) for answer in answers]})
@@ -51,7 +49,12 @@ async def states(hub: Hub, call: Call) -> Response:
     while True:
         seen = hub.notifier.version(query.peer)
         news = await hub.ask(hub.engine.states, query)
-        if news.records or news.reset or news.lost or not await hub.notifier.wait(query.peer, seen, call.caller, until_s):
+        if (
+            news.records
+            or news.reset
+            or news.lost
+            or not await hub.notifier.wait(query.peer, seen, call.caller, until_s)
+        ):
             return _tell_news(hub, news)
 
 
@@ -66,14 +69,14 @@ async def forget(hub: Hub, call: Call) -> Response:
 
 
 async def _for_each(hub: Hub, call: Call, method: Callable[[list[Batch]], list[Records]]) -> Response:
-    listed = list_field(read_object(call.body), "tids", STATES_ITEMS)
+    listed = needed_list(read_object(call.body), "tids", STATES_ITEMS)
     tids = tuple(_tid(item, f"tids[{index}]") for index, item in enumerate(listed))
     records = await hub.ask(method, Batch(_host(call), tids))
     told = {tid: to_fields(record) for tid, record in zip(tids, records, strict=True) if record is not None}
     return hub.stamp().fields({"states": told})
 
 
-def _shape(hub: Hub, principal: Principal, epoch: str | None, place: str, item: object) -> Shaped:
+def _shape(hub: Hub, principal: Principal, epoch: str | None, place: str, item: object) -> Arrival | Answer:
     """Return the arrival an item stands for, or the answer to an item that stands for none."""
     tid = None
     try:
@@ -87,7 +90,7 @@ def _shape(hub: Hub, principal: Principal, epoch: str | None, place: str, item: 
         path = hosts(list_field(item, "path", STATES_ITEMS), f"{place}.path")
     except Refused as refused:
         return Answer(refused.status, tid, problem=Problem.BAD_REQUEST, detail=refused.detail)
-    return tid, Arrival(principal, data, claimed_tid=tid, epoch=epoch, path=path)
+    return Arrival(principal, data, claimed_tid=tid, epoch=epoch, path=path)
 
 
 def _payload(item: dict[str, object], place: str) -> bytes:

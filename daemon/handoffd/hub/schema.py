@@ -108,7 +108,7 @@ PAYLOAD: Schema = {
 
 ITEM: Schema = _object(
     {"tid": TID, "payload": {"type": "string", "description": "the exact text of the payload"}},
-    {"path": {"type": "array", "items": HOST, "maxItems": 32}},
+    {"path": _or_null({"type": "array", "items": HOST, "maxItems": 32})},
 )
 
 SCHEMAS: dict[str, Schema] = {
@@ -136,14 +136,16 @@ SCHEMAS: dict[str, Schema] = {
     "StatesQuery": {
         "type": "object",
         "properties": {
-            "known": {
-                "type": "object",
-                "propertyNames": TID,
-                "additionalProperties": _words(State),
-                "maxProperties": STATES_ITEMS,
-            },
+            "known": _or_null(
+                {
+                    "type": "object",
+                    "propertyNames": TID,
+                    "additionalProperties": _words(State),
+                    "maxProperties": STATES_ITEMS,
+                }
+            ),
             "since": _or_null(TEXT),
-            "wait": {"type": "number", "minimum": 0, "description": f"seconds, cut to {STATES_WAIT_S:g}"},
+            "wait": {"type": ["number", "null"], "minimum": 0, "description": f"seconds, cut to {STATES_WAIT_S:g}"},
         },
     },
     "StatesNews": _object(

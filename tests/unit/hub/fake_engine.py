@@ -26,7 +26,7 @@ from handoffd.custody.message import (
 )
 from handoffd.protocol.admission import Inadmissible, admit
 from handoffd.protocol.name import AgentName, HostName, Nonce, TransferId
-from handoffd.protocol.payload import route, transfer_id
+from handoffd.protocol.payload import Envelope, route, transfer_id
 from handoffd.protocol.reason import HTTP_STATUS, PROBLEM_STATUS, RANK, STATE_OF, Problem, Reason, State
 from handoffd.protocol.record import Artefact, Record
 
@@ -83,11 +83,16 @@ class FakeEngine:
             return problem(Problem.FORBIDDEN, tid)
         if seen.to not in self.homes:
             return problem(Problem.NOT_HERE, tid)
-        if tid in self.tombs:
-            return ended(self.tombs[tid])
-        if tid in self.held:
-            record = self.held[tid].record
-            return ended(record) if record.final else Answer(200, tid, record)
+        return self._known(tid) or self._take(item, seen)
+
+    def _known(self, tid: TransferId) -> Answer | None:
+        record = self.tombs.get(tid) or (self.held[tid].record if tid in self.held else None)
+        if record is None:
+            return None
+        return ended(record) if record.final else Answer(200, tid, record)
+
+    def _take(self, item: Arrival, seen: Envelope) -> Answer:
+        tid = seen.tid
         if self.now_s > seen.expires_at:
             self.tombs[tid] = self._record(tid, State.EXPIRED, reason=Reason.EXPIRED)
             return ended(self.tombs[tid])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.unit.hub.fake_engine import ALICE, BOB, NOW_S, OPERATOR_TOKEN, SVEN, TOKENS, FakeEngine, ThreadDesk, digest
 
 from handoffd.custody.message import Changed, Waiting
 from handoffd.hub.call import Hub
@@ -17,7 +18,6 @@ from handoffd.hub.listen import Listen, Listener, serve
 from handoffd.hub.settings import Directory, HubSettings, Patience
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import HostName
-from tests.unit.hub.fake_engine import ALICE, BOB, NOW_S, OPERATOR_TOKEN, SVEN, TOKENS, FakeEngine, ThreadDesk, digest
 
 DEADLINE_S = 10.0
 """No test waits longer for a condition; none depends on how soon it comes."""
@@ -119,7 +119,13 @@ async def running(
     engine = FakeEngine(chosen.homes, {ALICE, BOB, SVEN, "gordon"}, chosen.max_payload_bytes)
     desk = ThreadDesk(engine, lambda news: loop.call_soon_threadsafe(_tell, hub, news))
     hub = Hub(
-        chosen, directory(), desk, engine, clock=lambda: engine.now_s, is_ready=lambda: here.ready, status=lambda: {"links": []}
+        chosen,
+        directory(),
+        desk,
+        engine,
+        clock=lambda: engine.now_s,
+        is_ready=lambda: here.ready,
+        status=lambda: {"links": []},
     )
     async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
         listener = await serve(hub, listens, socket_path, group)

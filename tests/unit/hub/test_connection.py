@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 import pytest
-
 from tests.unit.hub.harness import DEADLINE_S, Running, impatient, payload, running, talk, until, wire
 
 HEAD = b"POST /api/v1/handoffs/start HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer token-of-bob-vm\r\n"
@@ -34,26 +33,24 @@ async def test_a_client_that_never_ends_its_headers_is_cut_off(part: bytes) -> N
 
 
 async def test_slow_headers_after_a_good_request_are_cut_off_as_well() -> None:
-    async with running(impatient(idle_s=60.0)) as here:
-        async with wire(here.port) as (reader, writer):
-            writer.write(HEALTH)
-            await reader.readuntil(b"}")
-            writer.write(b"GET /heal")
-            async with asyncio.timeout(DEADLINE_S):
-                assert await reader.read() == b""
+    async with running(impatient(idle_s=60.0)) as here, wire(here.port) as (reader, writer):
+        writer.write(HEALTH)
+        await reader.readuntil(b"}")
+        writer.write(b"GET /heal")
+        async with asyncio.timeout(DEADLINE_S):
+            assert await reader.read() == b""
 
 
 async def test_headers_that_trickle_in_have_one_time_in_all() -> None:
-    async with running(impatient(idle_s=60.0)) as here:
-        async with wire(here.port) as (reader, writer):
-            closed = asyncio.ensure_future(reader.read())
-            writer.write(b"GET /healthz HTTP/1.1\r\n")
-            lines = itertools.count()
-            while not closed.done():
-                writer.write(f"X-{next(lines)}: y\r\n".encode())
-                await asyncio.wait([closed], timeout=0.02)
-            assert await closed == b""
-            assert next(lines) < 100
+    async with running(impatient(idle_s=60.0)) as here, wire(here.port) as (reader, writer):
+        closed = asyncio.ensure_future(reader.read())
+        writer.write(b"GET /healthz HTTP/1.1\r\n")
+        lines = itertools.count()
+        while not closed.done():
+            writer.write(f"X-{next(lines)}: y\r\n".encode())
+            await asyncio.wait([closed], timeout=0.02)
+        assert await closed == b""
+        assert next(lines) < 100
 
 
 async def test_an_idle_connection_is_closed() -> None:
@@ -62,14 +59,13 @@ async def test_an_idle_connection_is_closed() -> None:
 
 
 async def test_a_connection_that_is_used_stays_beyond_the_header_time() -> None:
-    async with running(impatient(idle_s=60.0)) as here:
-        async with wire(here.port) as (reader, writer):
-            for _ in range(2):
-                writer.write(HEALTH)
-                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
-                await reader.readuntil(b"}")
-                with pytest.raises(TimeoutError):  # it stays open for longer than headers may take
-                    await asyncio.wait_for(reader.read(1), 0.4)
+    async with running(impatient(idle_s=60.0)) as here, wire(here.port) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEALTH)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            await reader.readuntil(b"}")
+            with pytest.raises(TimeoutError):  # it stays open for longer than headers may take
+                await asyncio.wait_for(reader.read(1), 0.4)
 
 
 async def test_a_body_that_never_ends_is_a_bad_request_and_the_end() -> None:
@@ -116,7 +112,9 @@ async def test_wrong_framing_is_a_bad_request_and_the_end(framing: bytes) -> Non
         assert not here.engine.held
 
 
-@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x00" * 50])
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x00" * 50]
+)
 async def test_what_is_no_http_is_answered_and_closed(garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with running(impatient()) as here:
         assert problem(await talk(here.port, garbage))[0] == 400
@@ -168,12 +166,11 @@ async def test_a_compressed_body_is_refused() -> None:
 
 async def test_a_client_that_asks_first_is_invited_to_go_on() -> None:
     data = payload()
-    async with running() as here:
-        async with wire(here.port) as (reader, writer):
-            writer.write(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(data))
-            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
-            writer.write(data)
-            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 201")
+    async with running() as here, wire(here.port) as (reader, writer):
+        writer.write(HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(data))
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(data)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 201")
 
 
 async def test_a_client_that_asks_first_with_too_much_is_not_invited() -> None:

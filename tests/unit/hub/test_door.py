@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.unit.hub.fake_engine import TOKENS, digest
+from tests.unit.hub.harness import Running, payload, running, settings
 
 from handoffd.hub.settings import Directory
 from handoffd.hub.table import ROUTES
-from tests.unit.hub.fake_engine import TOKENS, digest
-from tests.unit.hub.harness import Running, payload, running, settings
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ async def test_an_unauthorized_start_names_the_claimed_tid_and_nothing_else(here
     assert "tid" not in answer.body
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.path.startswith("/api/")], ids=lambda r: r.operation)
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.path.startswith("/api/")], ids=lambda r: r.operation
+)
 async def test_no_call_of_the_interface_is_served_without_a_token(here: Running, route: object) -> None:
     path = route.path.replace("{id}", "0" * 64)  # type: ignore[attr-defined]
     assert (await here.ask(route.method, path, None)).status == 401  # type: ignore[attr-defined]
@@ -58,7 +60,8 @@ async def test_a_daemon_may_not_act_as_an_agent(here: Running, call: str, token:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/v1/handoffs", "/api/v2/hello", "/api/v1/handoffs/a/b/c", "/api/v1/handoffs/a/claim", "//"]
+    "path",
+    ["/", "/api", "/api/v1/handoffs", "/api/v2/hello", "/api/v1/handoffs/a/b/c", "/api/v1/handoffs/a/claim", "//"],
 )
 async def test_a_path_that_is_none_is_not_found(here: Running, path: str) -> None:
     answer = await here.ask("GET", path)

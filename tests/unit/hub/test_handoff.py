@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from hashlib import sha256
 
 import pytest
-
 from tests.unit.hub.fake_engine import NOW
 from tests.unit.hub.harness import Answered, Running, payload, running, until
 

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from tests.unit.hub.harness import payload, running, settings
 
 from handoffd.hub.limit import Bucket, Budget, Turnstile
 from handoffd.hub.refusal import Refused
-from tests.unit.hub.harness import payload, running, settings
 
 
 def test_a_burst_passes_and_then_one_for_each_share_of_a_second() -> None:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.unit.hub.harness import DEADLINE_S, Running, impatient, payload, running, settings, talk, until, wire
 
 from handoffd.hub import listen
 from handoffd.hub.connection import has_fast_parser
 from handoffd.hub.listen import Listen, serve
-from tests.unit.hub.fake_engine import OPERATOR_TOKEN
-from tests.unit.hub.harness import DEADLINE_S, Running, impatient, payload, running, settings, talk, until, wire
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n"
 
@@ -74,7 +74,10 @@ async def test_it_refuses_to_listen_beyond_loopback_without_tls(address: str) ->
 async def test_it_listens_on_several_addresses_and_tells_the_ports() -> None:
     async with running(listens=[Listen("127.0.0.1", 0), Listen("::1", 0), Listen("localhost", 0)]) as here:
         assert len(set(here.listener.ports)) == 3
-        for url in (f"http://[::1]:{here.listener.ports[1]}/healthz", f"http://127.0.0.1:{here.listener.ports[2]}/healthz"):
+        for url in (
+            f"http://[::1]:{here.listener.ports[1]}/healthz",
+            f"http://127.0.0.1:{here.listener.ports[2]}/healthz",
+        ):
             async with here.session.get(url) as response:
                 assert response.status == 200
 
@@ -202,6 +205,18 @@ async def test_two_hubs_cannot_share_a_port() -> None:
     async with running() as here, asyncio.TaskGroup() as group:
         with pytest.raises(OSError, match="cannot listen"):
             await serve(here.hub, [Listen("127.0.0.1", here.port)], None, group)
+
+
+def test_it_serves_under_uvloop_as_well(tls: tuple[ssl.SSLContext, ssl.SSLContext], tmp_path: Path) -> None:
+    async def scenario() -> None:
+        chosen = impatient(connections=2, head_s=0.3)
+        async with running(chosen, [Listen("127.0.0.1", 0, tls[0])], tmp_path / "s") as here:
+            assert await start(here, tls[1]) == 201
+            assert b"HTTP" not in await talk(here.port, HEALTH)
+            assert await talk(here.port) == b""
+            await until(lambda: "handoffd_connections 1.0" in here.hub.metrics.page().decode())
+
+    uvloop.run(scenario())
 
 
 def _is_open(port: int) -> bool:

@@ -6,9 +6,9 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from tests.unit.hub.harness import Answered, Running, payload, running, settings, until
 
 from handoffd.protocol.record import from_fields
-from tests.unit.hub.harness import Answered, Running, payload, running, settings, until
 
 
 @pytest.fixture
@@ -115,7 +115,9 @@ async def test_an_item_over_the_limit_is_too_large_alone() -> None:
 async def test_a_result_reads_as_if_the_item_had_been_sent_alone(here: Running) -> None:
     alone = await here.start(payload())
     in_batch = (await here.peer("batch", {"items": [item(payload())]})).body["results"][0]
-    assert in_batch.items() >= {key: alone.body[key] for key in ("handoff_id", "status", "tid", "state", "record")}.items()
+    assert (
+        in_batch.items() >= {key: alone.body[key] for key in ("handoff_id", "status", "tid", "state", "record")}.items()
+    )
     assert in_batch["code"] == 200
 
 

@@ -1,0 +1,138 @@
+"""The calls of operators: health, metrics, status, withdrawal."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from tests.unit.hub.fake_engine import OPERATOR_TOKEN
+from tests.unit.hub.harness import Running, directory, payload, running
+
+from handoffd.hub.connection import _is_loopback
+from handoffd.hub.door import identify
+from handoffd.hub.refusal import Refused
+from handoffd.hub.route import Audience
+
+NEAR = ("/healthz", "/readyz", "/metrics", "/openapi.json")
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[Running]:
+    async with running() as hub:
+        yield hub
+
+
+class Elsewhere:
+    """A request's headers and an origin beyond this host."""
+
+    near = False
+    by_socket = False
+
+    def __init__(self, token: str | None) -> None:
+        self.headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+@asynccontextmanager
+async def over_socket(path: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    async with (
+        running(socket_path=path) as here,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+    ):
+        await here.start(payload())
+        yield session
+
+
+@pytest.mark.parametrize("path", NEAR)
+async def test_health_and_metrics_need_no_token_over_loopback(here: Running, path: str) -> None:
+    assert (await here.ask("GET", path, token=None)).status == 200
+
+
+def test_from_elsewhere_they_need_an_operators_token() -> None:
+    for token in (None, "wrong", "token-of-alice", "token-of-bob-vm"):
+        caller: Any = Elsewhere(token)
+        with pytest.raises(Refused) as refused:
+            identify(caller, caller, Audience.NEAR, directory())
+        assert refused.value.status == 401
+    operator: Any = Elsewhere(OPERATOR_TOKEN)
+    assert identify(operator, operator, Audience.NEAR, directory()).principal.agent is None
+
+
+@pytest.mark.parametrize(
+    ("peer", "near"),
+    [
+        (("127.0.0.1", 1), True),
+        (("127.8.9.1", 1), True),
+        (("::1", 1, 0, 0), True),
+        (("::ffff:127.0.0.1", 1, 0, 0), True),
+        (("192.0.2.1", 1), False),
+        (("::ffff:192.0.2.1", 1, 0, 0), False),
+        (("fe80::1%eth0", 1, 0, 2), False),
+        (None, False),
+        ("", False),
+        (("", 1), False),
+    ],
+)
+def test_loopback_is_told_from_the_address(peer: object, near: bool) -> None:
+    assert _is_loopback(peer) is near
+
+
+async def test_an_operators_token_opens_nothing_else(here: Running) -> None:
+    assert (await here.ask("GET", "/api/v1/handoffs/poll", OPERATOR_TOKEN)).status == 401
+
+
+async def test_it_is_not_ready_before_it_says_so(here: Running) -> None:
+    assert (await here.ask("GET", "/readyz", None)).body["status"] == "ready"
+    here.ready = False
+    answer = await here.ask("GET", "/readyz", None)
+    assert (answer.status, answer.body["reason"]) == (503, "unavailable")
+    assert (await here.ask("GET", "/healthz", None)).status == 200
+
+
+async def test_metrics_count_what_passed(here: Running) -> None:
+    await here.start(payload())
+    await here.start(payload(1, to="gordon"))
+    await here.ask("GET", "/nowhere", None)
+    page = (await here.ask("GET", "/metrics", None)).data.decode()
+    for line in (
+        'handoffd_http_responses_total{operation="start",status="201"} 1.0',
+        'handoffd_http_responses_total{operation="none",status="404"} 1.0',
+        'handoffd_refusals_total{reason="not_here"} 1.0',
+        'handoffd_refusals_total{reason="not_found"} 1.0',
+        'handoffd_custody{place="published"} 1.0',
+        'handoffd_build_info{version="1.2.3"} 1.0',
+        'handoffd_http_seconds_count{operation="start"} 2.0',
+    ):
+        assert line in page.splitlines()
+
+
+async def test_a_path_nobody_knows_makes_no_series_of_its_own(here: Running) -> None:
+    for number in range(5):
+        await here.ask("GET", f"/nowhere/{number}", None)
+        await here.ask(f"M{number}", f"/{number}", None)
+    assert b"/0" not in (await here.ask("GET", "/metrics", None)).data
+
+
+async def test_withdrawing_takes_back_what_is_not_claimed(tmp_path: Path) -> None:
+    tid = sha256(payload()).hexdigest()
+    async with over_socket(tmp_path / "s") as session:
+        async with session.post("http://hub/operator/withdraw", json={"tid": tid}) as response:
+            told = await response.json()
+        assert (response.status, told["tid"], told["state"], told["record"]["reason"]) == (
+            200,
+            tid,
+            "revoked",
+            "revoked",
+        )
+
+
+@pytest.mark.parametrize(("body", "status"), [({"tid": "0" * 64}, 404), ({"tid": "short"}, 400), ({}, 400)])
+async def test_withdrawing_what_is_not_there_is_told(tmp_path: Path, body: object, status: int) -> None:
+    async with (
+        over_socket(tmp_path / "s") as session,
+        session.post("http://hub/operator/withdraw", json=body) as response,
+    ):
+        assert response.status == status
+        assert response.content_type == "application/problem+json"
