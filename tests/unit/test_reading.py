@@ -238,6 +238,11 @@ def test_outcomes_are_listed_newest_first(ground):
     assert ground.reading.newest_outcomes() == tids[::-1]
 
 
+def test_a_file_in_outcome_that_is_not_named_by_a_transfer_id_is_never_found(ground):
+    ground.put("relay/outcome/somebodys-notes.json")
+    assert ground.reading.find("somebodys-notes") == []
+
+
 def test_an_outcome_that_is_no_record_is_passed_over(ground):
     ground.put(f"relay/outcome/{T}.json", b"{")
     assert ground.reading.ended(T) is None
