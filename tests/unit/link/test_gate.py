@@ -1,13 +1,16 @@
 """When a link is up, why it is not, and how often it asks."""
 
 import asyncio
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from tests.unit.link.fake_peer import FakePeer, gated, hang, proxy_503, refuse, reset, say
 from tests.unit.link.rig import NOW_S, Rig, running, until
 
 from handoffd.custody.message import Attempt
+from handoffd.link import trouble
 from handoffd.link.gate import PROBE_GAP_S, Gate
 from handoffd.protocol.name import AgentName
 
@@ -219,3 +222,11 @@ async def test_what_runs_while_the_gate_is_open_ends_when_it_shuts():
                 await asyncio.Event().wait()
         await rig.client.close()
         rig.desk.stop()
+
+
+def test_every_word_of_trouble_is_explained_in_the_documentation():
+    source = Path(trouble.__file__).read_text()
+    words = set(re.findall(r'(?:Trouble\(|return )"([a-z_]+)"', source)) | {"unreachable", "tls_failed"}
+    page = (Path(__file__).parents[3] / "docs" / "link.md").read_text()
+    assert len(words) == 11
+    assert [word for word in sorted(words) if f"| `{word}` |" not in page] == []
