@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 
 _RFC_3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)(?:[Zz]|([+-][0-9]{2}:[0-9]{2}))\Z"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)(?:Z|([+-][0-9]{2}:[0-9]{2}))\Z"
 )
 _EARLIEST_S = datetime.min.replace(tzinfo=UTC).timestamp()
 _LATEST_S = datetime.max.replace(tzinfo=UTC).timestamp()
@@ -17,7 +17,8 @@ _LATEST_S = datetime.max.replace(tzinfo=UTC).timestamp()
 def parse_moment(text: str) -> float:
     """Return the POSIX seconds of an RFC 3339 date-time with zone (section 5.6), microseconds kept.
 
-    Leap seconds (`:60`) are refused: agents read times with libraries that know none. Raises ValueError.
+    Leap seconds (`:60`) and lower-case `t` and `z` are refused: agents read times with libraries that raise on them.
+    Raises ValueError.
     """
     found = _RFC_3339.match(text)
     if found is None:
