@@ -239,7 +239,8 @@ def test_outcomes_are_listed_newest_first(ground):
 
 
 def test_a_file_in_outcome_that_is_not_named_by_a_transfer_id_is_never_found(ground):
-    ground.put("relay/outcome/somebodys-notes.json")
+    ground.put("relay/outcome/somebodys-notes.json", encode(ground.end(*COMPLETED)))
+    assert len(ground.reading.find(HANDOFF_ID)) == 1
     assert ground.reading.find("somebodys-notes") == []
 
 

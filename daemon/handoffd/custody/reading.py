@@ -147,12 +147,12 @@ class Reading:
         entry = self.entry(standing)
         return entry if entry and (entry.handoff_id == ident or _is_prefix(ident, entry.tid)) else None
 
-    def _outcomes_of(self, ident: str) -> Iterator[TransferId]:
-        for seen in map(in_outcome, _names(self.root / OUTCOME)):
-            if seen is None or seen.tid is None or seen.place is not Place.OUTCOME:
-                continue
-            if _is_prefix(ident, seen.tid) or self._outcome_names(seen.tid, ident):
-                yield seen.tid
+    def _outcomes_of(self, ident: str) -> list[TransferId]:
+        seen = (in_outcome(name) for name in _names(self.root / OUTCOME))
+        tids = [each.tid for each in seen if each and each.tid and each.place is Place.OUTCOME]
+        # By name first: a handoff_id that is also the beginning of some T is not worth reading every outcome for.
+        by_name = [tid for tid in tids if _is_prefix(ident, tid)]
+        return by_name or [tid for tid in tids if self._outcome_names(tid, ident)]
 
     def _outcome_names(self, tid: TransferId, ident: str) -> bool:
         read = read_file(self.root / OUTCOME / outcome_name(tid))
