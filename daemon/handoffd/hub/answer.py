@@ -23,6 +23,9 @@ PROBLEM_JSON = "application/problem+json"
 BYTES = "application/octet-stream"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
+UNKNOWN_STATUS = 500
+"""Whether the request took effect is not known; a 503 would say that it did not (docs/http-api.md)."""
+
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 _GIVEN_UP = (State.REJECTED, State.EXPIRED, State.REVOKED, State.REFUSED)
 STATUS_WORD: dict[State, str] = {
@@ -74,18 +77,25 @@ class Stamp:
 
     def answer(self, answer: Answer) -> Response:
         """Return what the engine says as a response."""
-        if answer.status == HTTPStatus.NO_CONTENT:
-            return self.reply(b"", JSON, answer.status)
+        status = status_of(answer)
+        if status == HTTPStatus.NO_CONTENT:
+            return self.reply(b"", JSON, status)
         if answer.data is not None:
-            return self.reply(answer.data, _kind(answer), answer.status, _bytes_headers(answer))
+            return self.reply(answer.data, _kind(answer), status, _bytes_headers(answer))
         body = {**answer_fields(answer), "epoch": self.epoch, "time": self.time}
         kind = JSON if is_served(answer) else PROBLEM_JSON
-        return self.reply(_ENCODER.encode(body).encode(), kind, answer.status)
+        return self.reply(_ENCODER.encode(body).encode(), kind, status)
 
 
 def is_served(answer: Answer) -> bool:
     """Tell whether the answer is of the 2xx kind."""
     return answer.status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def status_of(answer: Answer) -> int:
+    """Return the status to send: an engine that is at a loss and names no T does not know what it has done."""
+    lost = answer.status == HTTPStatus.SERVICE_UNAVAILABLE and not answer.tid
+    return UNKNOWN_STATUS if lost else answer.status
 
 
 def reason_of(answer: Answer) -> Problem | Reason:
@@ -101,7 +111,7 @@ def answer_fields(answer: Answer) -> dict[str, object]:
     if reason is Problem.NOT_FOUND:
         # Unknown and foreign look the same: neither T nor words of the engine's may differ.
         return problem_fields(reason, answer.status)
-    fields = {**problem_fields(reason, answer.status, answer.detail), "final": answer.final}
+    fields = {**problem_fields(reason, status_of(answer), answer.detail), "final": answer.final}
     if answer.tid:
         fields["tid"] = answer.tid
     if answer.record is not None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from aiohttp.web import BaseRequest, Response
 
+from handoffd.custody.desk import DeskClosed
 from handoffd.custody.message import Principal
 from handoffd.hub.answer import Stamp
 from handoffd.hub.metric import Metrics
@@ -61,7 +62,7 @@ class Hub:
         """Ask the engine one thing. Raises Refused if it could not be asked; what fails later leaves it open."""
         try:
             future = self._desk.submit(method, item)
-        except RuntimeError as error:
+        except DeskClosed as error:
             raise _unavailable() from error
         return await _outcome(future)
 
@@ -69,7 +70,7 @@ class Hub:
         """Ask the engine several things at once; the results in the same order. Raises as `ask` does."""
         try:
             future = self._desk.submit_many(method, items)
-        except RuntimeError as error:
+        except DeskClosed as error:
             raise _unavailable() from error
         return await _outcome(future)
 

@@ -13,6 +13,7 @@ from typing import cast
 
 from aiohttp.web import BaseRequest, Response
 
+from handoffd.hub.answer import UNKNOWN_STATUS
 from handoffd.hub.body import read_body
 from handoffd.hub.call import Call, Hub
 from handoffd.hub.connection import Connection
@@ -26,7 +27,6 @@ from handoffd.protocol.reason import Problem
 
 LOG = logging.getLogger("handoffd.hub")
 
-UNKNOWN_STATUS = 500
 _NO_ROUTE = "none"
 
 
@@ -57,7 +57,7 @@ class Dispatcher:
         except ConnectionError:
             raise
         except Exception:
-            LOG.exception("a request failed unexpectedly", extra={"operation": route and route.operation})
+            LOG.exception("a request failed unexpectedly", extra={"fields": {"operation": route and route.operation}})
             response = self._hub.stamp().problem(Problem.UNAVAILABLE, UNKNOWN_STATUS, _UNKNOWN)
         finally:
             connection.end()

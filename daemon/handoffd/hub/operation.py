@@ -1,7 +1,9 @@
-"""The calls of operators: health, metrics, and over the unix socket status and withdrawal (docs/http-api.md).
+"""The calls of operators: health and metrics; over the unix socket status, withdraw, resolve (docs/http-api.md).
 
 It owns no state. The rule that must stay true: none of these shows a payload's text or a token.
 """
+
+from collections.abc import Callable
 
 from aiohttp.web import Response
 
@@ -9,9 +11,9 @@ from handoffd.hub.answer import TEXT
 from handoffd.hub.call import Call, Hub
 from handoffd.hub.document import read_object
 from handoffd.hub.refusal import Refused, bad_request
-from handoffd.protocol.name import BadName, transfer_id
+from handoffd.protocol.name import BadName, TransferId, transfer_id
 from handoffd.protocol.reason import Problem
-from handoffd.protocol.record import to_fields
+from handoffd.protocol.record import Record, to_fields
 
 
 async def healthz(hub: Hub, call: Call) -> Response:
@@ -44,11 +46,20 @@ async def status(hub: Hub, call: Call) -> Response:
 
 async def withdraw(hub: Hub, call: Call) -> Response:
     """End a handoff at the wish of an operator: before a claim it is taken back."""
+    return await _end(hub, call, hub.engine.withdraw)
+
+
+async def resolve(hub: Hub, call: Call) -> Response:
+    """Give up a handoff that is in doubt."""
+    return await _end(hub, call, hub.engine.resolve)
+
+
+async def _end(hub: Hub, call: Call, method: Callable[[list[TransferId]], list[Record | None]]) -> Response:
     try:
         tid = transfer_id(read_object(call.body).get("tid"))
     except BadName as error:
         raise bad_request(f"tid: {error}.") from None
-    record = await hub.ask(hub.engine.withdraw, tid)
+    record = await hub.ask(method, tid)
     if record is None:
         raise Refused(Problem.NOT_FOUND)
     return hub.stamp().fields({"tid": tid, "state": record.state.value, "record": to_fields(record)})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from aiohttp.web import Response
 
 from handoffd.custody.message import Answer, Arrival, Batch, Principal, StatesNews, StatesQuery
-from handoffd.hub.answer import answer_fields, is_served, reason_of
+from handoffd.hub.answer import answer_fields, is_served, reason_of, status_of
 from handoffd.hub.call import Call, Hub, hosts
 from handoffd.hub.document import list_field, needed_list, number_field, object_field, read_object, text_field
 from handoffd.hub.port import Records
@@ -106,7 +106,7 @@ def _payload(item: dict[str, object], place: str) -> bytes:
 def _result(hub: Hub, answer: Answer) -> dict[str, object]:
     if not is_served(answer):
         hub.metrics.refused(reason_of(answer))
-    return {"tid": answer.tid or None, "code": answer.status, **answer_fields(answer)}
+    return {"tid": answer.tid or None, "code": status_of(answer), **answer_fields(answer)}
 
 
 def _known(fields: dict[str, object]) -> dict[TransferId, State]:

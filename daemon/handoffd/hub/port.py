@@ -24,32 +24,35 @@ class Engine(Protocol):
     def epoch(self) -> str:
         """The id of this tree (docs/custody.md section 8); constant while the process lives."""
 
-    def admit(self, items: list[Arrival]) -> list[Answer]:
+    def admit(self, items: list[Arrival], /) -> list[Answer]:
         """Take custody of posted payloads: section 6, b1 to b7."""
 
-    def poll(self, items: list[Poll]) -> list[Answer]:
+    def poll(self, items: list[Poll], /) -> list[Answer]:
         """Find the oldest pending payload of an agent."""
 
-    def accept(self, items: list[Accept]) -> list[Answer]:
+    def accept(self, items: list[Accept], /) -> list[Answer]:
         """Claim over HTTP."""
 
-    def finish(self, items: list[Finish]) -> list[Answer]:
+    def finish(self, items: list[Finish], /) -> list[Answer]:
         """Complete or reject what was claimed over HTTP."""
 
-    def lookup(self, items: list[Lookup]) -> list[Answer]:
+    def lookup(self, items: list[Lookup], /) -> list[Answer]:
         """Find a record, or the final artefact's bytes."""
 
-    def states(self, items: list[StatesQuery]) -> list[StatesNews]:
+    def states(self, items: list[StatesQuery], /) -> list[StatesNews]:
         """Find what is higher than a sending peer knows."""
 
-    def revoke(self, items: list[Batch]) -> list[Records]:
+    def revoke(self, items: list[Batch], /) -> list[Records]:
         """Take back what a peer no longer wants delivered."""
 
-    def forget(self, items: list[Batch]) -> list[Records]:
+    def forget(self, items: list[Batch], /) -> list[Records]:
         """Note that a peer has recorded these outcomes."""
 
-    def withdraw(self, items: list[TransferId]) -> list[Record | None]:
+    def withdraw(self, items: list[TransferId], /) -> list[Record | None]:
         """End a handoff at the wish of an operator."""
+
+    def resolve(self, items: list[TransferId], /) -> list[Record | None]:
+        """Give up a handoff that is in doubt, at the wish of an operator."""
 
     def counts(self) -> Mapping[str, int]:
         """Return how many handoffs are where; safe from any thread."""
@@ -58,8 +61,8 @@ class Engine(Protocol):
 class Desk(Protocol):
     """Runs the engine's methods on the one custody thread, grouping what waits."""
 
-    def submit(self, method: Callable[[list[Item]], list[Result]], item: Item) -> "Future[Result]":
-        """Queue one item. Raises if the custody thread has ended."""
+    def submit(self, method: Callable[[list[Item]], list[Result]], item: Item, /) -> "Future[Result]":
+        """Queue one item. Raises DeskClosed."""
 
-    def submit_many(self, method: Callable[[list[Item]], list[Result]], items: list[Item]) -> "Future[list[Result]]":
-        """Queue several items as one. Raises if the custody thread has ended."""
+    def submit_many(self, method: Callable[[list[Item]], list[Result]], items: list[Item], /) -> "Future[list[Result]]":
+        """Queue several items as one. Raises DeskClosed."""

@@ -167,5 +167,5 @@ SCHEMAS: dict[str, Schema] = {
         {"host": HOST, "version": TEXT, "ready": {"type": "boolean"}, "counts": {"type": "object"}, **STAMP}
     ),
     "Tid": _object({"tid": TID}),
-    "Withdrawn": _object({"tid": TID, "state": _words(State), "record": _ref("Record"), **STAMP}),
+    "Standing": _object({"tid": TID, "state": _words(State), "record": _ref("Record"), **STAMP}),
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
+from handoffd.custody.desk import DeskClosed
 from handoffd.custody.message import (
     Accept,
     Answer,
@@ -228,6 +229,12 @@ class FakeEngine:
     def withdraw(self, items: list[TransferId]) -> list[Record | None]:
         return [self._revoke(self.held[tid].peer, tid) if tid in self.held else None for tid in items]
 
+    def resolve(self, items: list[TransferId]) -> list[Record | None]:
+        for tid in items:
+            if tid in self.held:
+                self._rise(self.held[tid], State.UNKNOWN, reason=Reason.OUTCOME_UNKNOWN)
+        return [self.held[tid].record if tid in self.held else None for tid in items]
+
     def counts(self) -> dict[str, int]:
         return {"published": sum(held.record.state is State.PUBLISHED for held in self.held.values())}
 
@@ -254,17 +261,24 @@ class ThreadDesk:
         self._engine = engine
         self._on_news = on_news
         self._thread = ThreadPoolExecutor(1)
+        self._closed = False
 
     def submit(self, method: Callable[[list[Any]], list[Any]], item: Any) -> "Future[Any]":
-        return self._thread.submit(lambda: self._run(method, [item])[0])
+        return self._queue(lambda: self._run(method, [item])[0])
 
     def submit_many(self, method: Callable[[list[Any]], list[Any]], items: list[Any]) -> "Future[list[Any]]":
-        return self._thread.submit(self._run, method, items)
+        return self._queue(lambda: self._run(method, items))
 
     def stop(self) -> None:
-        """End the thread: what is submitted afterwards raises RuntimeError."""
+        """Serve what is queued, then end the thread."""
+        self._closed = True
         self.gate.set()
         self._thread.shutdown()
+
+    def _queue(self, work: Callable[[], Any]) -> "Future[Any]":
+        if self._closed:
+            raise DeskClosed("the custody thread has stopped")
+        return self._thread.submit(work)
 
     def _run(self, method: Callable[[list[Any]], list[Any]], items: list[Any]) -> list[Any]:
         self.waiting += 1

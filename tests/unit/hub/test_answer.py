@@ -59,7 +59,15 @@ def test_a_problem_is_what_rfc_9457_says() -> None:
     }
 
 
-def test_an_answer_without_any_reason_is_unavailable() -> None:
+def test_a_503_with_its_tid_says_that_nothing_was_done() -> None:
+    answer = Answer(503, TID, problem=Problem.UNAVAILABLE)
+    assert STAMP.answer(answer).status == told(answer)["status"] == 503
+
+
+def test_an_engine_that_is_at_a_loss_does_not_say_so() -> None:
+    answer = Answer(503, TransferId(""), problem=Problem.UNAVAILABLE)
+    assert STAMP.answer(answer).status == told(answer)["status"] == 500
+    assert "tid" not in told(answer)
     assert told(Answer(503))["reason"] == "unavailable"
 
 

@@ -128,6 +128,16 @@ async def test_withdrawing_takes_back_what_is_not_claimed(tmp_path: Path) -> Non
         )
 
 
+async def test_giving_up_is_final(tmp_path: Path) -> None:
+    tid = sha256(payload()).hexdigest()
+    async with (
+        over_socket(tmp_path / "s") as session,
+        session.post("http://hub/operator/resolve", json={"tid": tid}) as response,
+    ):
+        told = await response.json()
+    assert (told["state"], told["record"]["reason"]) == ("unknown", "outcome_unknown")
+
+
 @pytest.mark.parametrize(("body", "status"), [({"tid": "0" * 64}, 404), ({"tid": "short"}, 400), ({}, 400)])
 async def test_withdrawing_what_is_not_there_is_told(tmp_path: Path, body: object, status: int) -> None:
     async with (
