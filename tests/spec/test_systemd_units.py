@@ -1,7 +1,10 @@
 """systemd/: the units are valid, closed, and leave open what the daemon needs."""
 
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +115,70 @@ async def serve():
 
 uvloop.run(serve())
 """
+
+
+@pytest.mark.slow
+def test_the_daemon_makes_only_system_calls_that_the_service_allows(tmp_path: Path) -> None:
+    if run("strace", "-o", os.devnull, "true").returncode != 0:
+        pytest.skip("needs strace: it may not trace here")
+    allowed = allowed_system_calls()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(tmp_path / "notify"))
+        told.settimeout(30)
+        trace = tmp_path / "trace"
+        daemon = subprocess.Popen(
+            ["strace", "-f", "-qq", "-o", trace, "--", *HANDOFFD, "run", "--config", configuration(tmp_path)],
+            env={**os.environ, "NOTIFY_SOCKET": told.getsockname()},
+        )
+        try:
+            wait_for(told, "READY=1")
+            traced = int(trace.read_text().split(maxsplit=1)[0])
+            os.kill(traced, signal.SIGHUP)
+            wait_for(told, "RELOADING=1")
+            wait_for(told, "READY=1")
+            os.kill(traced, signal.SIGTERM)
+            assert daemon.wait(30) == 0
+        finally:
+            daemon.kill()
+            daemon.wait()
+    made = set(re.findall(r"^\d+ +([a-z0-9_]+)\(", trace.read_text(), re.MULTILINE))
+    assert {"renameat2", "fsync", "inotify_add_watch", "linkat"} <= made
+    assert made - allowed == set()
+
+
+HANDOFFD = [sys.executable, "-m", "handoffd"]
+
+
+def configuration(directory: Path) -> Path:
+    """A host with one agent on ports that are free just now, as `handoffd init` writes it."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"--listen-port": one.getsockname()[1], "--local-port": other.getsockname()[1]}
+    (directory / "shared").mkdir()
+    options = [f"{option}={port}" for option, port in ports.items()]
+    options += ["--host=bob-vm", "--agent=bob", f"--dir={directory}", f"--root={directory}/shared"]
+    subprocess.run([*HANDOFFD, "init", *options], check=True, capture_output=True)
+    return directory / "handoffd.yaml"
+
+
+def wait_for(told: socket.socket, message: str) -> None:
+    """Read what the daemon tells its manager until the message comes; the socket's time-out is the deadline."""
+    while message not in told.recv(4096).decode().splitlines():
+        pass
+
+
+def allowed_system_calls() -> set[str]:
+    """Apply the unit's SystemCallFilter lines in their order, as systemd does."""
+    allowed: set[str] = set()
+    for line in setting("SystemCallFilter"):
+        calls = set().union(*(members(name) for name in line.lstrip("~").split()))
+        allowed = allowed - calls if line.startswith("~") else allowed | calls
+    return allowed
+
+
+def members(name: str) -> set[str]:
+    """The calls of one of systemd's groups, with those of the groups in it."""
+    if not name.startswith("@"):
+        return {name}
+    lines = run("systemd-analyze", "syscall-filter", name).stdout.split("\n")[1:]
+    names = {line.strip() for line in lines if line.strip() and not line.strip().startswith("#")}
+    return set().union(*(members(inner) for inner in names))
