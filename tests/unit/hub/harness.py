@@ -3,7 +3,7 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from handoffd.hub.settings import Directory, HubSettings, Patience
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import HostName
 
+OnNews = Callable[[list[Any]], None]
 DEADLINE_S = 10.0
 """No test waits longer for a condition; none depends on how soon it comes."""
 
@@ -107,23 +108,29 @@ def directory() -> Directory:
     return Directory({digest(token): who for token, who in TOKENS.items()}, frozenset({digest(OPERATOR_TOKEN)}))
 
 
+def fake_custody(chosen: HubSettings, on_news: OnNews) -> tuple[FakeEngine, ThreadDesk]:
+    """Return the fake engine and its desk."""
+    engine = FakeEngine(chosen.homes, {ALICE, BOB, SVEN, "gordon"}, chosen.max_payload_bytes)
+    return engine, ThreadDesk(engine, on_news)
+
+
 @asynccontextmanager
 async def running(
     chosen: HubSettings | None = None,
     listens: Iterable[Listen] = (Listen("127.0.0.1", 0),),
     socket_path: Path | None = None,
+    custody: Callable[[HubSettings, OnNews], tuple[Any, Any]] = fake_custody,
 ) -> AsyncIterator[Running]:
     """Run a hub on a port of its own until the end of the block."""
     chosen = chosen or settings()
     loop = asyncio.get_running_loop()
-    engine = FakeEngine(chosen.homes, {ALICE, BOB, SVEN, "gordon"}, chosen.max_payload_bytes)
-    desk = ThreadDesk(engine, lambda news: loop.call_soon_threadsafe(_tell, hub, news))
+    engine, desk = custody(chosen, lambda news: loop.call_soon_threadsafe(_tell, hub, news) and None)
     hub = Hub(
         chosen,
         directory(),
         desk,
         engine,
-        clock=lambda: engine.now_s,
+        clock=lambda: NOW_S,
         is_ready=lambda: here.ready,
         status=lambda: {"links": []},
     )
@@ -137,11 +144,11 @@ async def running(
             desk.stop()
 
 
-def _tell(hub: Hub, news: list[Changed | Waiting]) -> None:
+def _tell(hub: Hub, news: list[Any]) -> None:
     for entry in news:
         if isinstance(entry, Changed):
             hub.notifier.changed(entry.peer)
-        else:
+        elif isinstance(entry, Waiting):
             hub.notifier.waiting(entry.agent)
 
 
