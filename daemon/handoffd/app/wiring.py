@@ -15,6 +15,7 @@ from handoffd.custody.message import Principal
 from handoffd.custody.tree import Settings
 from handoffd.hub.listen import Listen
 from handoffd.hub.settings import Directory, HubSettings
+from handoffd.journal import Story
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import AgentName, HostName
 from handoffd.protocol.timing import DAY_S, HOUR_S
@@ -92,16 +93,18 @@ class JsonLines(logging.Formatter):
     """One JSON object a line, for collectors."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line: dict[str, object] = {
+        """Return the line; one for each edge of a story."""
+        head = {
             "at": format_moment(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
         }
-        fields = getattr(record, "fields", None)
-        if isinstance(fields, dict):
-            line.update({key: value for key, value in fields.items() if key not in line})
+        story = _story(record)
+        if story is not None:
+            return "\n".join(
+                json.dumps({**head, "event": event, **fields}, default=str) for event, fields in story.edges
+            )
+        line = {**head, "message": record.getMessage()}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
@@ -111,9 +114,17 @@ class TextLines(logging.Formatter):
     """Lines for people: time, level, words."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line = f"{format_moment(record.created)} {record.levelname.lower()} {record.getMessage()}"
+        """Return the line; one for each edge of a story."""
+        head = f"{format_moment(record.created)} {record.levelname.lower()}"
+        if _story(record) is not None:
+            return "\n".join(f"{head} {words}" for words in record.getMessage().split("\n"))
+        line = f"{head} {record.getMessage()}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _story(record: logging.LogRecord) -> Story | None:
+    told = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    return told if isinstance(told, Story) else None
 
 
 def set_up_log(config: Config) -> None:
