@@ -24,6 +24,9 @@ from handoffd.protocol.timing import RETRY_DELAYS_S, retry_delay_s
 
 PULSE_S: Final = 25.0
 """An open link says hello this often: it finds a dead peer, measures the clock, and keeps a connection open."""
+WARM_S: Final = 0.5
+"""The first pulse after an opening: the hanging poll holds the connection made so far, and the next payload should
+find another one open instead of waiting three round trips for it."""
 PROBE_GAP_S: Final = RETRY_DELAYS_S[0]
 """Probes are at least this far apart, however many offers arrive and answers fail."""
 _PROBING: Final = float("inf")
@@ -163,8 +166,7 @@ class Gate:
             self._earliest = self._loop.time() + PROBE_GAP_S
             if trouble is None:
                 failures = 0
-                self._rise()
-                await self._pause(PULSE_S)
+                await self._pause(WARM_S if self._rise() else PULSE_S)
             else:
                 failures += 1
                 self._fall(trouble)
@@ -224,13 +226,16 @@ class Gate:
 
     # ---------------------------------------------------------------- edges
 
-    def _rise(self) -> None:
+    def _rise(self) -> bool:
+        """Open unless the peer asked for a pause; tell whether it was shut."""
         self._trouble = None
-        if not self.open and not self._held:
-            self.generation += 1
-            self._opened.set()
-            self._turn(LinkState.UP)
-            self._tell_watchers()
+        if self.open or self._held:
+            return False
+        self.generation += 1
+        self._opened.set()
+        self._turn(LinkState.UP)
+        self._tell_watchers()
+        return True
 
     def _fall(self, trouble: Trouble) -> None:
         self._trouble = trouble

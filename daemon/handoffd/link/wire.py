@@ -18,6 +18,7 @@ from handoffd.protocol.timing import STATES_ITEMS
 
 HOMES_LIMIT = 10_000
 """Agents one host may name; far above any host, and it bounds what a hostile one can make us keep."""
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 BATCH_HEAD, BATCH_TAIL = b'{"items":[', b"]}"
 
 
@@ -62,8 +63,7 @@ def batch_item(offer: Offer, path: Sequence[str]) -> bytes | None:
         text = offer.data.decode()
     except UnicodeDecodeError:
         return None
-    fields = {"tid": offer.tid, "path": list(path), "payload": text}
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODE({"tid": offer.tid, "path": path, "payload": text}).encode()
 
 
 def batch_body(items: Iterable[bytes]) -> bytes:

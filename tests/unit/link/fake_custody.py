@@ -71,7 +71,7 @@ class FakeEngine:
             entry = self.entries[one.tid]
             assert entry.open, f"{one.tid} was settled without an open attempt"
             entry.open = False
-            entry.over = one.attempt in (Attempt.ADMITTED, Attempt.ENDED)
+            entry.over |= one.attempt in (Attempt.ADMITTED, Attempt.ENDED)
             self.settled.append(one)
         return [None] * len(settlements)
 

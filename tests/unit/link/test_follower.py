@@ -69,6 +69,7 @@ async def test_a_peer_may_lose_only_what_it_was_asked_about():
     async with FakePeer() as peer:
         body = {"epoch": "epoch-1", "cursor": "0", "states": {}, "lost": [U, 7, None, "../x"]}
         peer.next("states", *[say(200, body)] * 2)
+        peer.records = {T: peer.record(T, "stored")}
 
         def know_one(rig):
             rig.engine.owed = Debts(known={T: State.STORED}, revoke=())

@@ -182,6 +182,14 @@ async def test_a_peer_that_stops_answering_is_reached_again_over_new_connections
         assert rig.client._lane is not old
 
 
+async def test_the_next_payload_finds_a_connection_open_beside_the_hanging_poll(tls):
+    async with FakePeer(tls.server) as peer, running(peer, tls.client) as rig:
+        await until(lambda: peer.calls["states"] == 2)
+        await until(lambda: peer.calls["hello"] == 2 and peer.busy == 1)
+        idle = rig.client._lane.session.connector._conns
+        await until(lambda: sum(map(len, idle.values())) == 1)
+
+
 async def test_the_clock_of_the_peer_is_measured():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()
