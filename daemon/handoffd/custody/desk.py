@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from handoffd.custody.engine import Engine
@@ -20,6 +20,9 @@ Result = TypeVar("Result")
 
 GROUP_LIMIT = 500
 """Items of one kind in a group: bounds the wait of whoever came last."""
+
+IDLE_S = 0.01
+"""An answer's way to its reader takes a few of these; only then does the thread turn to what nobody waits for."""
 
 
 class DeskClosed(Exception):
@@ -44,13 +47,14 @@ class Desk:
         engine: Engine,
         on_news: Callable[[list[News]], None],
         on_death: Callable[[BaseException], None],
-        after_group: Callable[[], None] = lambda: None,
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_news` and `after_group` run on the desk's thread after each group, `on_death` when an error ends it."""
+        """All run on the desk's thread: `on_news` after each group, `on_death` when an error ends the thread, and
+        `on_idle` when nothing has been asked for IDLE_S after a group: what nobody waits for is done then."""
         self._engine = engine
         self._on_news = on_news
         self._on_death = on_death
-        self._after_group = after_group
+        self._on_idle = on_idle
         self._queue: SimpleQueue[Errand | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="custody")
         self._closed = False
@@ -100,7 +104,7 @@ class Desk:
     def _fetch(self, waiting: list[Errand]) -> bool:
         """Wait for an errand, then take all that queued up; False when the desk is to close and all is served."""
         if not waiting:
-            first = self._queue.get()
+            first = self._next()
             if first is None:
                 return False
             waiting.append(first)
@@ -111,6 +115,13 @@ class Desk:
                 break
             waiting.append(errand)
         return True
+
+    def _next(self) -> Errand | None:
+        try:
+            return self._queue.get(timeout=IDLE_S)
+        except Empty:
+            self._on_idle()
+            return self._queue.get()
 
     def _serve(self, waiting: list[Errand]) -> None:
         group = _next_group(waiting)
@@ -127,7 +138,6 @@ class Desk:
         news = self._engine.drain_news()
         if news:
             self._on_news(news)
-        self._after_group()
 
     def _give(self, group: list[Errand], answers: list[Any]) -> None:
         at = 0

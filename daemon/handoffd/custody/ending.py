@@ -192,7 +192,7 @@ class Ending:
 
     def forgotten(self, tid: TransferId, expires_at: float) -> None:
         """The peer keeps nothing of T any more; our own record may go in its time."""
-        self._tree.ledger.forget_at[tid] = expires_at + self._tree.settings.forget_after_s
+        self._tree.ledger.forgettable.add(tid, expires_at + self._tree.settings.forget_after_s)
 
     def peer_forgot(self, peer: str, tids: tuple[TransferId, ...]) -> None:
         """The peer has confirmed."""

@@ -138,7 +138,7 @@ class Engine:
         for receipt in list(self._tree.ledger.receipts.values()):
             counts[f"receiver_{receipt.state.value}"] = counts.get(f"receiver_{receipt.state.value}", 0) + 1
         counts["signatures"] = len(self._tree.ledger.signatures)
-        counts["forgettable"] = len(self._tree.ledger.forget_at)
+        counts["forgettable"] = len(self._tree.ledger.forgettable)
         return counts
 
     # ------------------------------------------------------------ the directory

@@ -9,12 +9,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from handoffd.custody.memory import Forgettable, Signatures
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import AgentName, FileName, Nonce, TransferId
 from handoffd.protocol.payload import Envelope, identity_of, label, route
 from handoffd.protocol.reason import State
 from handoffd.protocol.record import Record
-from handoffd.protocol.timing import SIGNATURE_MEMORY_S
 
 FEED_LIMIT = 20_000
 """Changes kept for one peer; one that is further behind pages through its own list instead (a11)."""
@@ -146,49 +146,6 @@ class Receipt:
         return f"{self.name}.accepted~{self.winner[0]}~{self.winner[1]}"
 
 
-class Signatures:
-    """S -> T until expires_at + SIGNATURE_MEMORY_S, 16 bytes of each: 100,000 take about 20 MB."""
-
-    def __init__(self) -> None:
-        self._tids: dict[bytes, bytes] = {}
-        self._hours: dict[int, set[bytes]] = {}
-
-    def holder_differs(self, identity: str, tid: TransferId) -> bool:
-        """Tell whether S is known with other bytes than T."""
-        held = self._tids.get(_half(identity))
-        return held is not None and held != _half(tid)
-
-    def reserve(self, identity: str | None, tid: TransferId, expires_at: float) -> None:
-        """Remember the first durable bytes of S."""
-        if identity is None:
-            return
-        key = _half(identity)
-        if self._tids.setdefault(key, _half(tid)) == _half(tid):
-            self._hours.setdefault(_hour(expires_at), set()).add(key)
-
-    def release(self, identity: str, tid: TransferId) -> None:
-        """Take a reservation back: its bytes did not become durable."""
-        if self._tids.get(_half(identity)) == _half(tid):
-            del self._tids[_half(identity)]
-
-    def sweep(self, now: float) -> None:
-        """Drop what has passed its time."""
-        for hour in [hour for hour in self._hours if hour < _hour(now - 2 * SIGNATURE_MEMORY_S)]:
-            for key in self._hours.pop(hour):
-                self._tids.pop(key, None)
-
-    def __len__(self) -> int:
-        return len(self._tids)
-
-
-def _half(digest: str) -> bytes:
-    return bytes.fromhex(digest[:32])
-
-
-def _hour(moment: float) -> int:
-    return int(moment // SIGNATURE_MEMORY_S)
-
-
 class Feed:
     """What changed for one peer, newest last; a cursor is a place in it."""
 
@@ -238,7 +195,7 @@ class Ledger:
         self.sendings: dict[TransferId, Sending] = {}
         self.receipts: dict[TransferId, Receipt] = {}
         self.signatures = Signatures()
-        self.forget_at: dict[TransferId, float] = {}
+        self.forgettable = Forgettable()
         self._salt = salt
         self._by_peer: dict[str, dict[TransferId, Sending]] = {}
         self._by_inode: dict[int, Receipt] = {}

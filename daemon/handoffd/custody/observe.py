@@ -226,7 +226,7 @@ class Observer:
             reason, words = Reason.COMPLETED, ""
         else:
             reason, words = Reason.REJECTED_BY_AGENT, rejection_words(data) or self._reason_file(directory, name)
-        found.closes.append(Close(receipt, reason, words, artefact, (directory, layout.CLAIMED, layout.HANDOFF)))
+        found.closes.append(Close(receipt, reason, words, artefact, (directory,)))
 
     def _is_unripe(self, directory: str, name: str, data: bytes) -> bool:
         """Tell whether the file may still be being written: it does not parse, and has had less than 2 s."""

@@ -109,7 +109,7 @@ class Reporter:
             record = self._tree.outcome(tid) if tid not in self._tree.ledger.receipts else None
             if record is not None and record.peer == asked.peer:
                 self._tree.ledger.feed(asked.peer).drop(tid)
-                self._tree.ledger.forget_at[tid] = self._expiry(record) + self._tree.settings.forget_after_s
+                self._tree.ledger.forgettable.add(tid, self._expiry(record) + self._tree.settings.forget_after_s)
                 answers.append(record)
             else:
                 answers.append(None)
@@ -133,11 +133,9 @@ class Reporter:
             self._swept_b = now_b
             self._tree.ledger.signatures.sweep(now)
             self._old = self._tree.fs.names(layout.OUTCOME)
-        due = [tid for tid, at in self._tree.ledger.forget_at.items() if at < now][:DELETES_PER_TICK]
+        due = self._tree.ledger.forgettable.take(now, DELETES_PER_TICK)
         names = [layout.outcome_name(tid) for tid in due] + self._next_retained(now)
         self._delete(names)
-        for tid in due:
-            del self._tree.ledger.forget_at[tid]
 
     def _next_retained(self, now: float) -> list[str]:
         portion, self._old = self._old[:DELETES_PER_TICK], self._old[DELETES_PER_TICK:]
