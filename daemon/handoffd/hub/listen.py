@@ -10,6 +10,7 @@ import asyncio
 import errno
 import ipaddress
 import os
+import resource
 import socket
 import ssl
 import stat
@@ -36,6 +37,8 @@ SHORTAGE_PAUSE_S: Final = 1.0
 """Out of descriptors or memory: accepting again at once would only spin."""
 FAREWELL_S: Final = 2.0
 """After the grace of `close`: for TLS and TCP to say goodbye before the loop ends."""
+SPARE_DESCRIPTORS: Final = 256
+"""Left to custody, links and watch whatever strangers do: it needs about 40, and a few for each peer."""
 SOCKET_PATH_BYTES: Final = 107
 """sun_path of unix(7), without its closing NUL."""
 
@@ -66,6 +69,7 @@ class Listener:
         self.ports = tuple(gate.socket.getsockname()[1] for gate in gates if not gate.by_socket)
         self._hub = hub
         self._patience = hub.settings.patience
+        self._most = _most(self._patience.connections)
         self._dispatcher = Dispatcher(hub, ROUTES)
         self._server = Server(self._dispatcher.handle)
         self._gates = gates
@@ -121,7 +125,7 @@ class Listener:
 
     def _admit(self, client: socket.socket, gate: _Gate) -> None:
         client.setblocking(False)
-        if len(self._open) >= self._patience.connections and not gate.by_socket:
+        if len(self._open) >= self._most and not gate.by_socket:
             self._turn_away(client, gate)
         else:
             self._group.create_task(self._greet(client, gate, self._enter()), name="greet")
@@ -183,6 +187,11 @@ async def serve(hub: Hub, listens: Iterable[Listen], socket_path: Path | None, g
             gate.socket.close()
         raise
     return Listener(hub, gates, socket_path, group)
+
+
+def _most(wanted: int) -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - SPARE_DESCRIPTORS))
 
 
 def _check(listen: Listen) -> None:

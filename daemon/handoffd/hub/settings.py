@@ -27,7 +27,7 @@ class Patience:
     linger_s: float = 2.0
     """An unread body is read and dropped for so long, so that the refusal reaches a client that is still writing."""
     connections: int = 1_024
-    """Open at once, handshakes included; far below the 524,288 descriptors systemd grants, far above a few peers."""
+    """Open at once, handshakes included; fewer where the process may not have so many descriptors (listen.py)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import socket
 import ssl
 import stat
@@ -149,6 +150,12 @@ async def test_one_connection_too_many_is_turned_away_and_the_next_is_served() -
         async with wire(here.port) as (reader, writer):
             writer.write(HEALTH)
             assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+def test_strangers_cannot_take_the_descriptors_that_custody_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for soft, most in ((1024, 768), (100, 1), (resource.RLIM_INFINITY, 1024), (524_288, 1024)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+        assert listen._most(1024) == most
 
 
 async def test_handshakes_count_as_connections_and_end(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
