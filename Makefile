@@ -17,6 +17,8 @@ UV_VERSION := 0.13.8
 CXX ?= g++
 MODEL := build/custody_model
 REPORT := build/test
+# Side by side; more than there are cores makes tests that wait for each other late.
+WORKERS ?= 2
 QUICK_TESTS := $(wildcard tests/unit tests/spec tests/property)
 
 .PHONY: help
@@ -69,11 +71,11 @@ check: $(VENV)/dev.stamp ## style, types, floors and the quick tests; under a mi
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@rm -rf $(REPORT)
-	$(BIN)/pytest --junitxml=$(REPORT)/quick-tests.xml $(QUICK_TESTS) -m "not containers and not model and not slow"
+	$(BIN)/pytest --numprocesses $(WORKERS) --junitxml=$(REPORT)/quick-tests.xml $(QUICK_TESTS) -m "not containers and not model and not slow"
 
 .PHONY: test
 test: check ## everything: check, faults, model, containers; HANDOFFD_REQUIRE="docker cxx ..." forbids skipping
-	@BIN=$(BIN) .ci/test
+	@BIN=$(BIN) WORKERS=$(WORKERS) .ci/test
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## let ruff put the style right
