@@ -58,9 +58,9 @@ demo: $(VENV)/run.stamp ## two daemons, two agents, a call handed over and back
 	@$(BIN)/handoffd demo
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## the benchmark table
+bench: $(VENV)/dev.stamp ## the benchmark table; ARGS="--quick" and others go to it
 	@test -f benchmarks/__main__.py || { echo "make: benchmarks/__main__.py is missing" >&2; exit 1; }
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 # ------------------------------------------------------------------------------------------ checking it
 
