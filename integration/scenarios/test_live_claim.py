@@ -1,5 +1,6 @@
 """The main job: a file written on one host is claimed on the other, unaltered, in both directions at once."""
 
+import hashlib
 import json
 
 from harness.books import all_ended, audit
@@ -48,14 +49,20 @@ def test_a_handoff_between_two_agents_of_one_host_is_left_to_them(pair: Pair) ->
     assert (claim["file"], claim["sha256"]) == (written.file, written.tid)
 
 
-def test_an_agent_that_posts_to_its_hub_reaches_the_other_host_too(pair: Pair) -> None:
-    pair.alice.listen()
-    payload = pair.bob.compose_payload("alice")
+def test_an_agent_that_posts_to_its_hub_reaches_an_agent_of_that_host(pair: Pair) -> None:
+    payload = pair.bob.compose_payload("gordon")
     answer = pair.bob.post(payload)
     assert answer["status"] in (200, 201, 202)
     assert answer["body"]["handoff_id"] == json.loads(payload)["handoff_id"]
     assert answer["body"]["status"] == "pending"
-    eventually("alice claims it", lambda: pair.alice.ledger(what="claimed"))
+    pair.bob.listen("--agent", "gordon", name="gordon")
+    (claim,) = eventually("gordon claims it by file", lambda: pair.bob.ledger("gordon", "claimed"))
+    assert claim["sha256"] == hashlib.sha256(payload).hexdigest()
+
+
+def test_an_agent_that_posts_to_its_hub_for_another_host_is_told_that_it_is_not_here(pair: Pair) -> None:
+    answer = pair.bob.post(pair.bob.compose_payload("alice"))
+    assert (answer["status"], answer["body"]["reason"]) == (421, "not_here")
 
 
 def test_the_journal_of_both_hosts_tells_the_story_in_plain_words(pair: Pair) -> None:
