@@ -51,7 +51,7 @@ class Daemon:
         self._journal = journal
         self._scribe = Scribe(journal)
         self._engine = Engine(fs, clock, settings, self._scribe)
-        self._desk = Desk(self._engine, self._pass_on, self._end, journal.flush)
+        self._desk = Desk(self._engine, self._pass_on, self._end, journal.flush, self._tick, config.scan_interval_s)
         self._manager = Manager(os.environ)
         self._links: dict[str, tuple[PeerLink, asyncio.Task[None]]] = {}
         self._ready = False
@@ -75,7 +75,7 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             self._group = group
             listener = await self._open(group)
-            jobs = [group.create_task(job) for job in (self._watch(watch), self._tick(watch), self._ping())]
+            jobs = [group.create_task(job) for job in (self._watch(watch), self._ping())]
             self._handle_signals(listener)
             await self._until_stopped(watch)
             await self._close(listener, jobs)
@@ -105,7 +105,7 @@ class Daemon:
 
     async def _until_stopped(self, watch: Watch) -> None:
         await watch.ready.wait()
-        await self._ask_tick()
+        await asyncio.wrap_future(self._desk.submit(self._run_tick, None))
         # What lives from here on lives long: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
@@ -177,18 +177,17 @@ class Daemon:
             with contextlib.suppress(DeskClosed):
                 self._look({})
 
-    async def _tick(self, watch: Watch) -> None:
-        await watch.ready.wait()
-        while True:
-            await asyncio.sleep(self._config.scan_interval_s)
-            await self._ask_tick()
-
-    async def _ask_tick(self) -> None:
+    def _tick(self) -> None:
+        """Scan, observe, expire; on the custody thread. Raises WatchLost."""
         for name in layout.AGENTS_DIRECTORIES:
             if self._fs.moved(name):
                 raise WatchLost(f"{self._config.root / name} was replaced while in use; restart handoffd")
-        if await asyncio.shield(asyncio.wrap_future(self._desk.submit(self._engine.tick, 0.0))):
+        if self._engine.tick([0.0])[0]:
             self._look({})
+
+    def _run_tick(self, items: object) -> list[None]:
+        self._tick()
+        return [None]
 
     async def _ping(self) -> None:
         """Feed the service manager's watchdog only while the custody thread answers."""

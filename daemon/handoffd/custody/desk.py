@@ -5,7 +5,9 @@ It knows nothing of custody. The rule that must stay true: the engine is never e
 failed flush ends the thread without an answer (R7).
 """
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any, TypeVar
 
 from handoffd.custody.engine import Engine
 from handoffd.custody.message import News
+from handoffd.protocol.timing import SCAN_INTERVAL_S
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,16 +51,23 @@ class Desk:
         on_news: Callable[[list[News]], None],
         on_death: Callable[[BaseException], None],
         on_idle: Callable[[], None] = lambda: None,
+        tick: Callable[[], None] = lambda: None,
+        tick_s: float = SCAN_INTERVAL_S,
     ) -> None:
-        """All run on the desk's thread: `on_news` after each group, `on_death` when an error ends the thread, and
-        `on_idle` when nothing has been asked for IDLE_S after a group: what nobody waits for is done then."""
+        """All run on the desk's thread: `on_news` after each group, `on_death` when an error ends the thread,
+        `on_idle` when nothing has been asked for IDLE_S after a group (what nobody waits for is done then), and `tick`
+        every `tick_s`, asked or not: a timer of the event loop would wake two threads for it."""
         self._engine = engine
         self._on_news = on_news
         self._on_death = on_death
         self._on_idle = on_idle
+        self._tick = tick
+        self._tick_s = tick_s
+        self._tick_at = 0.0
         self._queue: SimpleQueue[Errand | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="custody")
         self._closed = False
+        self._dead = False
 
     def start(self) -> None:
         """Begin to serve."""
@@ -88,16 +98,21 @@ class Desk:
         # Running from here on: a caller that gives up cannot take back what may be half done.
         errand.future.set_running_or_notify_cancel()
         self._queue.put(errand)
+        if self._dead:  # it died between the look above and the put: nobody else empties the queue any more
+            self._abandon([])
 
     # ------------------------------------------------------------ the thread
 
     def _run(self) -> None:
         waiting: list[Errand] = []
         try:
+            self._tick_at = time.monotonic() + self._tick_s
             while self._fetch(waiting):
                 self._serve(waiting)
+                if time.monotonic() >= self._tick_at:
+                    self._do_tick()
         except BaseException as error:
-            self._closed = True
+            self._closed = self._dead = True
             self._abandon(waiting)
             self._on_death(error)
 
@@ -121,7 +136,17 @@ class Desk:
             return self._queue.get(timeout=IDLE_S)
         except Empty:
             self._on_idle()
-            return self._queue.get()
+        while True:
+            try:
+                return self._queue.get(timeout=max(0.0, self._tick_at - time.monotonic()))
+            except Empty:
+                self._do_tick()
+
+    def _do_tick(self) -> None:
+        self._tick_at = time.monotonic() + self._tick_s
+        self._tick()
+        self._pass_news()
+        self._on_idle()
 
     def _serve(self, waiting: list[Errand]) -> None:
         group = _next_group(waiting)
@@ -135,6 +160,9 @@ class Desk:
         finally:
             del waiting[: len(group)]
         self._give(group, answers)
+        self._pass_news()
+
+    def _pass_news(self) -> None:
         news = self._engine.drain_news()
         if news:
             self._on_news(news)
@@ -147,10 +175,11 @@ class Desk:
             errand.future.set_result(part[0] if errand.single else part)
 
     def _abandon(self, waiting: list[Errand]) -> None:
-        while not self._queue.empty():
-            errand = self._queue.get()
-            if errand is not None:
-                waiting.append(errand)
+        with contextlib.suppress(Empty):
+            while True:
+                errand = self._queue.get_nowait()
+                if errand is not None:
+                    waiting.append(errand)
         for errand in waiting:
             if not errand.future.done():
                 errand.future.set_exception(DeskClosed("the custody thread has stopped"))

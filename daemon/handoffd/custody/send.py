@@ -18,7 +18,7 @@ from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import Reason, State, rises
 from handoffd.protocol.record import Record
-from handoffd.protocol.timing import DOUBT_ASK_S, EXPIRY_GRACE_S, REVOKE_AFTER_S, STATES_ITEMS, retry_delay_s
+from handoffd.protocol.timing import DEBTS_S, DOUBT_ASK_S, EXPIRY_GRACE_S, REVOKE_AFTER_S, STATES_ITEMS, retry_delay_s
 
 PERMANENT = {403: Reason.REFUSED_POLICY, 413: Reason.TOO_LARGE, 421: Reason.UNROUTABLE}
 """Refusals that do not wait out the lifetime once every attempt is closed (section 5)."""
@@ -306,9 +306,15 @@ class Sender:
         return late and sending.state is not State.CLAIMED
 
     def _next_s(self, peer: str, now: float, now_b: float) -> float:
-        """Seconds until something may be owed: a retry that is due, or an expiry."""
-        waits = [5.0]
-        for one in self._tree.ledger.sendings_to(peer):
-            if one.outcome is None and not self._is_sent(one):
-                waits.append(one.due_b - now_b if one.facts.expires_at > now else one.facts.expires_at - now + 1.0)
-        return max(0.05, min(wait for wait in waits if wait > 0.0))
+        """Seconds until something may be owed: a retry that is due, an expiry, a verdict to be asked for again."""
+        open_ones = (one for one in self._tree.ledger.sendings_to(peer) if one.outcome is None)
+        waits = (self._wait_s(one, now, now_b) for one in open_ones)
+        return max(0.05, min((wait for wait in waits if wait > 0.0), default=DEBTS_S))
+
+    def _wait_s(self, one: Sending, now: float, now_b: float) -> float:
+        late_s = now - one.facts.expires_at
+        if one.asked_b is not None:
+            return min(DEBTS_S, one.asked_b + DOUBT_ASK_S - now_b)
+        if self._is_sent(one):
+            return DEBTS_S if one.state is State.CLAIMED else min(DEBTS_S, REVOKE_AFTER_S - late_s)
+        return min(DEBTS_S, one.due_b - now_b if late_s < 0.0 else 1.0)

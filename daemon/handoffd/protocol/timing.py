@@ -23,6 +23,8 @@ UNACCOUNTED_S = 2.0
 VANISHED_LOOKS = 3
 VANISHED_S = 30.0
 """Looks and time before a file nobody has is called vanished_at_target."""
+SCAN_INTERVAL_S = 1.0
+"""The tick: events of the kernel are hints, the scan is the truth (custody.md a1)."""
 STALE_CLAIM_S = 3_600.0
 """A claim silent for so long past expires_at is worth one event; nothing else follows."""
 SIGNATURE_MEMORY_S = HOUR_S
@@ -41,6 +43,8 @@ CONNECT_S = 3.0
 REQUEST_TOTAL_S = 10.0
 STATES_WAIT_S = 25.0
 """A states poll hangs this long: below the 30 s idle limit of common TCP proxies."""
+DEBTS_S = 60.0
+"""Longest time between two looks at what is owed to a peer; news wake it earlier."""
 SWEEP_S = 60.0
 """A full sweep of states, whatever the cursor says."""
 RETRY_DELAYS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 5.0)
