@@ -15,21 +15,19 @@ from handoffd.custody.message import Hello
 from handoffd.link.answer import other_epoch
 from handoffd.link.client import NoAnswer, NotSent, PeerClient, Reply
 from handoffd.link.offset import ClockOffset
+from handoffd.link.pace import Pace
 from handoffd.link.ties import Ties
 from handoffd.link.trouble import Trouble, not_ready, read_hello, read_retry_after, silent, unsent, wrong_certificate
 from handoffd.link.wire import Greeting, read_time
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import AgentName
-from handoffd.protocol.timing import RETRY_DELAYS_S, retry_delay_s
+from handoffd.protocol.timing import retry_delay_s
 
 PULSE_S: Final = 25.0
 """An open link says hello this often: it finds a dead peer, measures the clock, and keeps a connection open."""
 WARM_S: Final = 0.5
 """The first pulse after an opening: the hanging poll holds the connection made so far, and the next payload should
 find another one open instead of waiting three round trips for it."""
-PROBE_GAP_S: Final = RETRY_DELAYS_S[0]
-"""Probes are at least this far apart, however many offers arrive and answers fail."""
-_PROBING: Final = float("inf")
 _SERVED: Final = 200
 _WRONG_TOKEN: Final = 401
 BUSY: Final = frozenset({429, 503})
@@ -63,12 +61,10 @@ class Gate:
         self._trouble: Trouble | None = None
         self._since_s = ties.wall_s()
         self._opened = asyncio.Event()
-        self._hold_until = float("-inf")
         self._never_told = True
         self._scopes: set[asyncio.Timeout] = set()
         self._loop = asyncio.get_running_loop()
-        self._probe_at = self._earliest = self._loop.time()
-        self._wake = asyncio.Event()
+        self._pace = Pace()
 
     # ---------------------------------------------------------------- what others read
 
@@ -80,20 +76,12 @@ class Gate:
     @property
     def takes(self) -> bool:
         """Whether a fresh payload may wait here for the gate to open within moments."""
-        return self.state is LinkState.UP and not self._held
+        return self.state is LinkState.UP and not self._pace.held
 
     @property
     def epoch(self) -> str:
         """The peer's epoch as custody has noted it; empty while there is none."""
         return self._epoch
-
-    @property
-    def _held(self) -> bool:
-        return self._loop.time() < self._hold_until
-
-    @property
-    def _not_before(self) -> float:
-        return max(self._earliest, self._hold_until)
 
     async def wait_open(self) -> None:
         """Wait until payloads may go."""
@@ -128,20 +116,19 @@ class Gate:
     # ---------------------------------------------------------------- what others tell
 
     def nudge(self) -> None:
-        """Probe soon: a payload waits. Probes stay PROBE_GAP_S apart."""
-        if not self.open and PROBE_GAP_S < self._probe_at - self._loop.time() < _PROBING:
-            self._probe_by(self._loop.time())
+        """Probe soon: a payload waits."""
+        if not self.open:
+            self._pace.nudge()
 
     def suspect(self) -> None:
         """Shut until a fresh /hello: an exchange broke, or an answer showed another epoch."""
         self._shut()
-        self._probe_by(self._loop.time())
+        self._pace.hurry()
 
     def hold(self, wait_s: float) -> None:
         """Shut for so long because the peer asked for it, then ask again."""
-        self._hold_until = max(self._hold_until, self._loop.time() + max(wait_s, PROBE_GAP_S))
+        self._pace.hold(wait_s)
         self._shut()
-        self._probe_by(self._hold_until)
 
     def hear(self, reply: Reply, *, hung: bool = False) -> None:
         """Learn from any answer: the peer's clock, its epoch, its wish for a pause. `hung`: it was kept waiting."""
@@ -163,18 +150,18 @@ class Gate:
         failures = 0
         while True:
             trouble = await self._probe()
-            self._earliest = self._loop.time() + PROBE_GAP_S
             if trouble is None:
                 failures = 0
-                await self._pause(WARM_S if self._rise() else PULSE_S)
+                await self._pace.rest(WARM_S if self._rise() else PULSE_S)
             else:
                 failures += 1
                 self._fall(trouble)
-                self._hold_until = max(self._hold_until, self._loop.time() + trouble.wait_s)
-                await self._pause(retry_delay_s(failures, self.ties.chance()))
+                if trouble.wait_s:
+                    self._pace.hold(trouble.wait_s)
+                await self._pace.rest(retry_delay_s(failures, self.ties.chance()))
 
     async def _probe(self) -> Trouble | None:
-        self._probe_at = _PROBING
+        self._pace.probing()
         url = self.client.url
         try:
             reply = await self.client.hello()
@@ -204,22 +191,6 @@ class Gate:
             return unsent(error.kind, str(error), self.client.url)
         return wrong_certificate(self._pins, await self.client.presented_fingerprint(), str(error))
 
-    async def _pause(self, delay_s: float) -> None:
-        # A suspicion that arose during the probe has set a time of its own; it stands if it is the earlier one.
-        self._probe_at = max(self._probe_at, self._not_before)
-        self._probe_by(self._loop.time() + delay_s)
-        while (left_s := self._probe_at - self._loop.time()) > 0:
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(left_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-
-    def _probe_by(self, moment_s: float) -> None:
-        self._probe_at = min(self._probe_at, max(moment_s, self._not_before))
-        self._wake.set()
-
     def _note_time(self, told_s: float | None, round_trip_s: float) -> None:
         if told_s is not None:
             self.offset.note(told_s, self.ties.wall_s(), round_trip_s)
@@ -229,7 +200,7 @@ class Gate:
     def _rise(self) -> bool:
         """Open unless the peer asked for a pause; tell whether it was shut."""
         self._trouble = None
-        if self.open or self._held:
+        if self.open or self._pace.held:
             return False
         self.generation += 1
         self._opened.set()

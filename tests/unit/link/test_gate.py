@@ -11,7 +11,8 @@ from tests.unit.link.rig import NOW_S, Rig, running, until
 
 from handoffd.custody.message import Attempt
 from handoffd.link import trouble
-from handoffd.link.gate import PROBE_GAP_S, Gate
+from handoffd.link.gate import Gate
+from handoffd.link.pace import PROBE_GAP_S
 from handoffd.protocol.name import AgentName
 
 
@@ -41,12 +42,12 @@ async def test_an_offer_brings_the_next_probe_forward():
     async with FakePeer() as peer:
         await peer.down()
         async with running(peer) as rig:
-            gate = rig.link._gate
-            await until(lambda: 0.7 < gate._probe_at - gate._loop.time() < 10.0)
-            planned_s = gate._probe_at
+            pace, loop = rig.link._gate._pace, asyncio.get_running_loop()
+            await until(lambda: 0.7 < pace._next - loop.time() < 10.0)
+            planned_s = pace._next
             rig.take(b"{}")
-            assert gate._probe_at < planned_s
-            assert gate._probe_at <= gate._loop.time() + PROBE_GAP_S
+            assert pace._next < planned_s
+            assert pace._next <= loop.time() + PROBE_GAP_S
 
 
 async def test_offers_never_bring_probes_closer_than_a_quarter_of_a_second():
@@ -64,6 +65,21 @@ async def test_offers_never_bring_probes_closer_than_a_quarter_of_a_second():
                 rig.take(b"[%d]" % (n := n + 1))
                 await asyncio.sleep(0.001)
         assert min(later - earlier for earlier, later in pairwise(moments)) >= 0.24
+
+
+async def test_a_peer_that_stays_away_is_asked_less_and_less_often():
+    async with FakePeer() as peer:
+        moments = []
+
+        async def note(peer, request):
+            moments.append(asyncio.get_running_loop().time())
+            return await proxy_503(peer, request)
+
+        peer.next("hello", *[note] * 4)
+        async with running(peer) as rig:
+            await rig.up()
+        gaps = [later - earlier for earlier, later in pairwise(moments)]
+        assert [gap >= least_s for gap, least_s in zip(gaps, (0.25, 0.5, 1.0), strict=True)] == [True] * 3
 
 
 @pytest.mark.parametrize(
