@@ -23,7 +23,7 @@ from handoffd.custody import layout
 from handoffd.custody.desk import Desk, DeskClosed
 from handoffd.custody.engine import Engine
 from handoffd.custody.filesystem import LinuxFilesystem
-from handoffd.custody.message import Changed, News, Offer, Waiting
+from handoffd.custody.message import Attempt, Changed, News, Offer, Owed, Settlement, Waiting
 from handoffd.custody.tree import Clock, Settings
 from handoffd.hub.call import Hub
 from handoffd.hub.listen import Listener, serve
@@ -123,10 +123,10 @@ class Daemon:
         """Admit no more, let what is in flight end, take unclaimed files back, leave the clean mark."""
         self._ready = False
         self._manager.stopping()
-        for _, task in self._links.values():
+        tasks = [*jobs, *(task for _, task in self._links.values())]
+        for task in tasks:
             task.cancel()
-        for job in jobs:
-            job.cancel()
+        await asyncio.wait(tasks)
         await listener.close(STOP_GRACE_S)
         await asyncio.wrap_future(self._desk.submit(self._stop_engine, None))
         await asyncio.to_thread(self._desk.stop)
@@ -148,12 +148,19 @@ class Daemon:
                 self._hub.notifier.changed(item.peer)
             elif isinstance(item, Waiting):
                 self._hub.notifier.waiting(item.agent)
-            elif item.peer in self._links:
-                link = self._links[item.peer][0]
-                if isinstance(item, Offer):
-                    link.offer(item)
-                else:
-                    link.owed()
+            else:
+                self._dispatch_to_link(item)
+
+    def _dispatch_to_link(self, item: Offer | Owed) -> None:
+        link = self._links.get(item.peer)
+        if link is not None and isinstance(item, Offer):
+            link[0].offer(item)
+        elif link is not None:
+            link[0].owed()
+        elif isinstance(item, Offer):
+            # Between two configurations; the engine offers it again when there is a link.
+            closed = Settlement(item.peer, item.tid, Attempt.NOT_SENT, detail="no link to this peer")
+            self._desk.submit(self._engine.settle, closed)
 
     def _end(self, error: BaseException) -> None:
         """The custody thread has died: so does the process."""

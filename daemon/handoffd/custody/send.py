@@ -144,9 +144,12 @@ class Sender:
             place = layout.sent(sending.peer)
             self._tree.fs.move(sending.place, sending.name, place, sending.name)
             sending.place = place
-        self._raise(sending, State.STORED, told.record.edges.get("stored") if told.record else None)
-        if told.record is not None:
-            self._take_over(sending, told.record, told.record.clock_offset_ms)
+        if told.record is None:
+            self._raise(sending, State.STORED, None)
+        else:
+            offset_ms = told.record.clock_offset_ms
+            self._raise(sending, State.STORED, told.record.edges.get("stored"), offset_ms)
+            self._take_over(sending, told.record, offset_ms)
 
     def _ended(self, sending: Sending, told: Settlement) -> None:
         if told.record is not None and told.record.tid == sending.tid and told.record.final:

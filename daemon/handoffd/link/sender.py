@@ -8,6 +8,7 @@ none leaves past its expires_at, while the gate is shut, or under an epoch that 
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from handoffd.custody.message import Attempt, Offer, Settlement, Want
@@ -190,10 +191,16 @@ class Sender:
 
     def _answered(self, load: Load, reply: Reply, epoch: str) -> None:
         settlements = self._judge(load, reply, epoch)
-        self._ties.settle(settlements)
         self._gate.hear(reply)
+        self._ties.settle([self._dated(one) for one in settlements])
         if load.is_batch and any(s.attempt is Attempt.NOT_ADMITTED and s.status in BUSY for s in settlements):
             self._gate.hold(read_retry_after(reply.retry_after))
+
+    def _dated(self, one: Settlement) -> Settlement:
+        """The peer's record says nothing of clocks; its times are of use only beside the offset measured here."""
+        if one.record is None:
+            return one
+        return replace(one, record=replace(one.record, clock_offset_ms=self._gate.offset.offset_ms()))
 
     def _judge(self, load: Load, reply: Reply, epoch: str) -> list[Settlement]:
         if self._gate.epoch != epoch:
