@@ -95,6 +95,8 @@ def compare(books: Books, tid: str, ours: Fields, theirs: Fields | None) -> None
     if theirs is None:
         books.blame(tid, f"ended as {ours['reason']} at its sender, and its receiver knows nothing")
         return
+    if {ours["reason"], theirs["reason"]} == UNCLAIMED_ENDS:
+        return  # the receiver writes that it was asked to give it back, the sender why it asked
     for key in ("state", "reason", "delivered", "artefact"):
         if ours[key] != theirs[key]:
             books.blame(tid, f"{key} is {ours[key]!r} at its sender and {theirs[key]!r} at its receiver")

@@ -49,7 +49,8 @@ class Pair:
 
     def expect_another_certificate(self, host: Host) -> None:
         """Make a host pin a certificate that its peer does not show."""
-        self.init("stranger", self.directory / "stranger")
+        if not (self.directory / "stranger").exists():
+            self.init("stranger", self.directory / "stranger")
         pem = (self.directory / "stranger" / "identity" / "stranger.pem").read_text()
         self.write(host, f"peers/{self.peer_of(host).name}.pem", pem)
 
@@ -136,6 +137,11 @@ class Pair:
         for host in self.hosts:
             peer = self.peer_of(host)
             eventually(f"{host.name} has met {peer.name}", (host.root / "relay" / "peers" / f"{peer.name}.json").exists)
+
+    def warm_up(self) -> None:
+        """Let a handoff travel and be withdrawn, so that bob's daemon holds an open connection to alice's."""
+        written = self.bob.hand_over_one("alice", caller="Somebody early", lifetime_s=2.0)
+        self.bob.final(written.tid)
 
     def is_past(self, moment: str) -> bool:
         """Tell whether an ISO 8601 moment is past by the true clock."""

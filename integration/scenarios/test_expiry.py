@@ -46,6 +46,7 @@ def test_a_handoff_claimed_in_time_is_completed_after_its_end(pair: Pair) -> Non
 
 
 def test_the_sender_says_in_doubt_while_it_cannot_know(pair: Pair) -> None:
+    pair.warm_up()
     pair.alice.listen()
     with pair.alice.paused():
         written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)

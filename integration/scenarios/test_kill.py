@@ -24,7 +24,7 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_daemon_killed_at_an_awkward_moment_loses_and_repeats_nothing(pair: Pair, moment: str) -> None:
     victim = host_named(pair, moment.partition(":")[0])
-    pair.alice.listen()
+    pair.alice.listen("--talk", "0.1")
     victim.kill_daemon_when(MOMENTS[moment])
     pair.bob.hand_over("alice", "--count", str(BURST), "--callers", str(BURST))
     eventually(f"{victim.name} was killed", lambda: 137 in victim.exits())

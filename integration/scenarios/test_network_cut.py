@@ -10,7 +10,7 @@ LARGER_THAN_A_POLL_BYTES = 30_000
 
 def test_a_lost_answer_does_not_make_a_second_handoff(pair: Pair) -> None:
     """The request reaches alice's host, the answer never comes back."""
-    warm_up(pair)
+    pair.warm_up()
     with pair.alice.frozen_daemon():
         written = pair.bob.hand_over_one("alice", "--filler-bytes", str(LARGER_THAN_A_POLL_BYTES))
         eventually("its bytes are in flight", lambda: pair.alice.unread_bytes() > LARGER_THAN_A_POLL_BYTES // 2)
@@ -25,7 +25,7 @@ def test_a_lost_answer_does_not_make_a_second_handoff(pair: Pair) -> None:
 
 def test_a_request_cut_in_the_middle_is_sent_again_whole(pair: Pair) -> None:
     """Frozen, alice's daemon leaves the first packets of a large request unread; then the network goes away."""
-    warm_up(pair)
+    pair.warm_up()
     pair.alice.listen()
     with pair.alice.frozen_daemon():
         written = pair.bob.hand_over_one("alice", "--filler-bytes", str(NEARLY_THE_LIMIT_BYTES))
@@ -54,12 +54,6 @@ def test_a_claim_and_an_outcome_made_during_a_cut_come_home_when_it_is_healed(pa
         assert pair.alice.final(written.tid)["reason"] == "completed"
         assert pair.bob.outcome(written.tid) is None
     assert_each_completed_once(pair, [written.tid])
-
-
-def warm_up(pair: Pair) -> None:
-    """Let one handoff travel and be withdrawn by its receiver, so that the link has an open connection."""
-    pair.bob.hand_over_one("alice", lifetime_s=2.0)
-    eventually("it has ended", lambda: all_ended(pair))
 
 
 def assert_each_completed_once(pair: Pair, tids: list[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 
 from harness.engine import eventually
+from harness.host import ROOT
 from harness.pair import Pair
 
 
@@ -35,10 +36,23 @@ def test_a_rejection_comes_home_with_the_agents_own_words(pair: Pair) -> None:
     assert (outcome["state"], outcome["reason"]) == ("rejected", "rejected_by_agent")
     assert outcome["detail"] == "not_my_department"
     assert outcome["delivered"] == "claimed"
-    eventually("both files are home", lambda: len(pair.bob.ls("rejected")) == 2)
-    (reason,) = [name for name in pair.bob.ls("rejected") if name.endswith(".reason")]
-    assert pair.bob.digest("rejected", reason.removesuffix(".reason")) == written.tid
-    assert json.loads(pair.bob.read("rejected", reason))["reason"] == "rejected_by_agent"
+    name = pair.alice.ledger(what="rejected")[0]["file"]
+    home = [name, f"{name}.original", f"{name}.reason"]
+    eventually("the agent's file, bob's own and the reason are home", lambda: pair.bob.ls("rejected") == home)
+    assert json.loads(pair.bob.read("rejected", name))["rejection_reason"] == "not_my_department"
+    assert pair.bob.digest("rejected", f"{name}.original") == written.tid
+    assert json.loads(pair.bob.read("rejected", f"{name}.reason"))["reason"] == "rejected_by_agent"
+
+
+def test_a_rejection_by_a_plain_move_comes_home_too(pair: Pair) -> None:
+    written = pair.bob.hand_over_one("alice")
+    (name,) = eventually("it waits on alice's host", lambda: pair.alice.ls("handoff"))
+    for place, target in (("handoff", "claimed"), ("claimed", "rejected")):
+        pair.alice.execute("mv", f"{ROOT}/{place}/{name}", f"{ROOT}/{target}/{name}")
+    outcome = pair.bob.final(written.tid)
+    assert (outcome["reason"], outcome["artefact"]) == ("rejected_by_agent", None)
+    own = f"{written.file.removesuffix('.json')}.r{written.tid[:12]}.json"
+    eventually("bob's own and the reason are home", lambda: pair.bob.ls("rejected") == [own, f"{own}.reason"])
 
 
 def test_both_hosts_hold_the_same_outcome(pair: Pair) -> None:

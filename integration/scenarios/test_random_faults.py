@@ -19,13 +19,13 @@ from harness.pair import Pair
 
 EACH_WAY = 500
 CALLERS = 50
-PAUSE_S = 0.13
-"""Between two handoffs of one agent: 70 s for all. At this pace 50 callers never share a handoff_id."""
+PAUSE_S = 0.2
+"""Between two handoffs of one agent: 100 s for all. At this pace 50 callers never share a handoff_id."""
 SHORT_S = 6.0
 SHORT_EVERY = 10
 REFUSED_EVERY = 12
-LONGEST_FAULT = 40
-"""In handoffs written meanwhile: some 5 s, long enough for the short-lived ones to expire."""
+LONGEST_FAULT, LONGEST_REST = 40, 10
+"""In handoffs written meanwhile: a fault lasts up to some 8 s, long enough for the short-lived ones to expire."""
 SETTLE_S = 240.0
 """In doubt, a daemon asks again at most once a minute; three such rounds and the last transfers."""
 
@@ -67,13 +67,13 @@ def trouble(pair: Pair, chance: random.Random) -> Counter[str]:
         name = chance.choice(sorted(FAULTS))
         made[f"{name} {host.name}"] += 1
         FAULTS[name](pair, host, partial(while_others_write, pair.peer_of(host), chance))
-        while_others_write(chance.choice(pair.hosts), chance)
+        while_others_write(chance.choice(pair.hosts), chance, LONGEST_REST)
     return made
 
 
-def while_others_write(writer: Host, chance: random.Random) -> None:
+def while_others_write(writer: Host, chance: random.Random, longest: int = LONGEST_FAULT) -> None:
     """Wait until an agent has written some more handoffs, or all of them."""
-    goal = min(EACH_WAY, written(writer) + chance.randrange(1, LONGEST_FAULT))
+    goal = min(EACH_WAY, written(writer) + chance.randrange(1, longest))
     eventually(f"{writer.name} has written {goal}", lambda: written(writer) >= goal, within_s=60)
 
 
