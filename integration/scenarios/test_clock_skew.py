@@ -28,6 +28,7 @@ def test_long_handoffs_are_completed_both_ways(strangers: Pair, skew_s: int) -> 
     books = audit(pair)
     assert books.faults == []
     assert books.ends == {"completed": 20}
+    assert books.artefacts_missing == 0
 
 
 @both_signs

@@ -37,6 +37,7 @@ def test_both_hosts_hand_over_to_each_other_at_the_same_time(pair: Pair) -> None
     books = audit(pair)
     assert books.faults == []
     assert books.ends == {"completed": 100}
+    assert books.artefacts_missing == 0
 
 
 def test_a_handoff_between_two_agents_of_one_host_is_left_to_them(pair: Pair) -> None:

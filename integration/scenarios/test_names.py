@@ -16,6 +16,7 @@ def test_two_handoffs_with_the_same_handoff_id_are_both_delivered(pair: Pair) ->
     books = audit(pair)
     assert books.faults == []
     assert books.ends == {"completed": 2}
+    assert books.artefacts_missing == 0
 
 
 def test_of_two_with_the_same_handoff_id_one_can_be_rejected_and_the_other_completed(pair: Pair) -> None:
@@ -36,6 +37,7 @@ def test_the_same_file_name_from_both_hosts_means_two_handoffs(pair: Pair) -> No
     books = audit(pair)
     assert books.faults == []
     assert books.ends == {"completed": 2}
+    assert books.artefacts_missing == 0
 
 
 def test_a_file_name_used_again_after_the_first_was_claimed_means_another_handoff(pair: Pair) -> None:

@@ -58,3 +58,4 @@ def assert_all_completed(pair: Pair, count: int) -> None:
     books = audit(pair)
     assert books.faults == []
     assert books.ends == {"completed": count}
+    assert books.artefacts_missing == 0
