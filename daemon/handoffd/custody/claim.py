@@ -92,7 +92,7 @@ class Claims:
         data = self._bytes(layout.inbox(receipt.peer), receipt.accepted_name, receipt.tid)
         if data is None:
             return problem(Problem.UNAVAILABLE, receipt.tid, "its file cannot be read; see the daemon's log")
-        self._tree.show(layout.CLAIMED, receipt.name, data)
+        self._tree.show(layout.CLAIMED, receipt.name, data, durable=False)
         record = self._admitter.record(receipt)
         return Answer(200, tid=receipt.tid, record=record, data=data, safe_to_retry=safe_to_retry)
 

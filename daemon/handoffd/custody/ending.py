@@ -173,7 +173,9 @@ class Ending:
         except OSError:
             return
         for name in (sending.file, suffixed(sending.file, sending.tid)):
-            if self._tree.show(layout.CLAIMED, name, data) or self._holds(layout.CLAIMED, name, sending.tid):
+            if self._tree.show(layout.CLAIMED, name, data, durable=False) or self._holds(
+                layout.CLAIMED, name, sending.tid
+            ):
                 sending.view = FileName(name)
                 return
 

@@ -22,7 +22,7 @@ from handoffd.protocol.timing import ROUTE_LIMIT_BYTES
 
 FSYNC_THREADS = 8
 """The journal merges the commits of concurrent fsyncs; 8 were enough to halve the time (custody.md section 16)."""
-SYNCFS_FROM = 24
+SYNCFS_FROM = 16
 """Files in a group from which one syncfs beats fsyncs from threads; benchmarks/commit.py prints both."""
 
 _RENAME_NOREPLACE = 1
@@ -77,8 +77,11 @@ class Filesystem(Protocol):
     def read(self, directory: str, name: str, limit_bytes: int = ROUTE_LIMIT_BYTES) -> tuple[bytes, Stat]:
         """Return at most limit_bytes + 1 bytes. Raises FileNotFoundError, NotRegular."""
 
-    def create(self, files: Sequence[NewFile]) -> list[OSError | None]:
-        """Create files and make their bytes durable (not their names), one set of flushes; what failed is gone."""
+    def create(self, files: Sequence[NewFile], *, durable: bool = True) -> list[OSError | None]:
+        """Create files and make their bytes durable (not their names), one set of flushes; what failed is gone.
+
+        Not `durable`: for copies that nothing rests on.
+        """
 
     def sync_files(self, names: Sequence[tuple[str, str]]) -> list[OSError | None]:
         """Make the bytes of existing files durable, one answer each."""
@@ -179,20 +182,27 @@ class LinuxFilesystem:
         finally:
             os.close(fd)
 
-    def create(self, files: Sequence[NewFile]) -> list[OSError | None]:
+    def create(self, files: Sequence[NewFile], *, durable: bool = True) -> list[OSError | None]:
         """Create files and make their bytes durable (not their names), one set of flushes; what failed is gone."""
-        answers = [self._write(file) for file in files]
-        written = [i for i, answer in enumerate(answers) if answer is None]
-        flushed = self.sync_files([(files[i].directory, files[i].name) for i in written])
-        for i, answer in zip(written, flushed, strict=True):
-            answers[i] = answer
-        for file, answer in zip(files, answers, strict=True):
-            # R7: pages of a failed fsync may be marked clean; the file is abandoned, never retried.
-            if answer is not None and not isinstance(answer, FileExistsError):
-                self.unlink(file.directory, file.name)
+        if durable and 1 < len(files) < SYNCFS_FROM:
+            return list(self._pool.map(self._write_durable, files))
+        together = durable and len(files) >= SYNCFS_FROM
+        answers = [self._write(file, durable=durable and not together) for file in files]
+        if together and not self._syncfs():
+            return [answer or self._flush_or_abandon(file) for file, answer in zip(files, answers, strict=True)]
         return answers
 
-    def _write(self, file: NewFile) -> OSError | None:
+    def _write_durable(self, file: NewFile) -> OSError | None:
+        return self._write(file, durable=True)
+
+    def _flush_or_abandon(self, file: NewFile) -> OSError | None:
+        """syncfs failed for some file of the whole file system: ask for each of ours."""
+        failure = self._sync_file((file.directory, file.name))
+        if failure is not None:
+            self.unlink(file.directory, file.name)
+        return failure
+
+    def _write(self, file: NewFile, *, durable: bool) -> OSError | None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             fd = os.open(file.name, flags, self._file_mode, dir_fd=self._fds[file.directory])
@@ -202,7 +212,11 @@ class LinuxFilesystem:
             view = memoryview(file.data)
             while view:
                 view = view[os.write(fd, view) :]
+            if durable:
+                os.fsync(fd)
         except OSError as error:
+            # R7: pages of a failed fsync may be marked clean; the file is abandoned, never retried.
+            self.unlink(file.directory, file.name)
             return error
         finally:
             os.close(fd)

@@ -28,7 +28,7 @@ from handoffd.protocol.name import (
     taking_name,
     tid_of_published,
 )
-from handoffd.protocol.payload import Envelope, Route, route, transfer_id
+from handoffd.protocol.payload import Envelope, route, transfer_id
 from handoffd.protocol.reason import Delivered, Reason
 from handoffd.protocol.timing import EXPIRY_GRACE_S, MALFORMED_GRACE_S, ROUTE_LIMIT_BYTES
 
@@ -153,11 +153,13 @@ class Taker:
         if not is_file_name(name):
             self._leave_odd(name)
             return None
-        seen = self._tree.fs.stat(layout.HANDOFF, name)
         known = self._residents.get(name)
-        if seen is None or (known and known.seen.same_bytes_as(seen) and not self._looks_again(known)):
-            return None
-        return self._read(name, known)
+        return None if known is not None and self._is_settled(name, known) else self._read(name, known)
+
+    def _is_settled(self, name: str, known: Resident) -> bool:
+        """Tell whether another look at a file that stays would find what the last one found."""
+        seen = self._tree.fs.stat(layout.HANDOFF, name)
+        return seen is None or (known.seen.same_bytes_as(seen) and not self._looks_again(known))
 
     def _looks_again(self, known: Resident) -> bool:
         """Tell whether the verdict may change without the file changing: a broken one's, and after a reload."""
@@ -189,24 +191,7 @@ class Taker:
 
     def judge(self, data: bytes) -> Judgement:
         """Tell whose these bytes are: route first, then the limits, then strict admission."""
-        way = route(data)
-        if way is None:
-            return Judgement(None, "odd", detail="no readable to_agent and from_agent")
         settings = self._tree.settings
-        if way.to in settings.agents:
-            return Judgement(None, "local", way.expires_at)
-        if way.sender not in settings.agents:
-            return Judgement(None, "foreign", way.expires_at, detail=f"from_agent {way.sender[:63]!r} is not local")
-        peer = settings.homes.get(way.to)
-        if peer is None:
-            return Judgement(None, "unroutable", way.expires_at, detail=f"nobody knows to_agent {way.to[:63]!r}")
-        return self._judge_remote(peer, way, data)
-
-    def _judge_remote(self, peer: HostName, way: Route, data: bytes) -> Judgement:
-        settings = self._tree.settings
-        if len(data) > settings.max_payload_bytes:
-            detail = f"{len(data)} bytes, the limit is {settings.max_payload_bytes}"
-            return Judgement(peer, "too_large", way.expires_at, reason=Reason.TOO_LARGE, detail=detail)
         try:
             envelope = admit(
                 data,
@@ -215,10 +200,39 @@ class Taker:
                 limit_bytes=settings.max_payload_bytes,
             )
         except Inadmissible as error:
-            return Judgement(peer, "broken", way.expires_at, reason=Reason.MALFORMED, detail=error.detail)
-        if self._tree.clock.wall() > envelope.expires_at:
-            return Judgement(peer, "expired", envelope.expires_at, envelope, Reason.EXPIRED, "expired before it left")
-        return Judgement(peer, "remote", envelope.expires_at, envelope)
+            return self._judge_broken(data, error.detail)
+        # What is admitted routes as it says; parsing it once more to route it first would find the same.
+        return self._whose(envelope.sender, envelope.to, envelope.expires_at) or self._judge_whole(envelope)
+
+    def _whose(self, sender: str, to: str, expires_at: float | None) -> Judgement | None:
+        """Return the verdict on a file that stays here, None for one that goes to a peer."""
+        settings = self._tree.settings
+        if to in settings.agents:
+            return Judgement(None, "local", expires_at)
+        if sender not in settings.agents:
+            return Judgement(None, "foreign", expires_at, detail=f"from_agent {sender[:63]!r} is not local")
+        if to not in settings.homes:
+            return Judgement(None, "unroutable", expires_at, detail=f"nobody knows to_agent {to[:63]!r}")
+        return None
+
+    def _judge_whole(self, envelope: Envelope) -> Judgement:
+        peer, expires_at = self._tree.settings.homes[envelope.to], envelope.expires_at
+        if self._tree.clock.wall() > expires_at:
+            return Judgement(peer, "expired", expires_at, envelope, Reason.EXPIRED, "expired before it left")
+        return Judgement(peer, "remote", expires_at, envelope)
+
+    def _judge_broken(self, data: bytes, detail: str) -> Judgement:
+        way, settings = route(data), self._tree.settings
+        if way is None:
+            return Judgement(None, "odd", detail="no readable to_agent and from_agent")
+        verdict = self._whose(way.sender, way.to, way.expires_at)
+        if verdict is not None:
+            return verdict
+        peer = settings.homes[way.to]
+        if len(data) > settings.max_payload_bytes:
+            detail = f"{len(data)} bytes, the limit is {settings.max_payload_bytes}"
+            return Judgement(peer, "too_large", way.expires_at, reason=Reason.TOO_LARGE, detail=detail)
+        return Judgement(peer, "broken", way.expires_at, reason=Reason.MALFORMED, detail=detail)
 
     def _guard_published(self, name: str, tid: TransferId) -> None:
         """A name that only publishing makes is never taken; one whose token went on, or that has none, goes (I1)."""

@@ -209,10 +209,13 @@ class Tree:
         self.show(layout.REJECTED, f"{wanted}.reason", encode(record))
         self.place(source, name, layout.REJECTED, wanted, record.tid)
 
-    def show(self, directory: str, name: str, data: bytes) -> bool:
-        """Put a file of ours into an agents' directory, never replacing one; tell whether it is now there."""
+    def show(self, directory: str, name: str, data: bytes, *, durable: bool = True) -> bool:
+        """Put a file of ours into an agents' directory, never replacing one; tell whether it is now there.
+
+        A view (a12) is not durable: it is made again when it is missing.
+        """
         salt = self.salt()
-        (failure,) = self.fs.create([NewFile(layout.TMP, salt, data)])
+        (failure,) = self.fs.create([NewFile(layout.TMP, salt, data)], durable=durable)
         if failure is not None:
             return False
         try:
