@@ -71,7 +71,7 @@ check: $(VENV)/dev.stamp ## style, types, floors and the quick tests; under a mi
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@rm -rf $(REPORT)
-	$(BIN)/pytest --numprocesses $(WORKERS) --junitxml=$(REPORT)/quick-tests.xml $(QUICK_TESTS) -m "not containers and not model and not slow"
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal --junitxml=$(REPORT)/quick-tests.xml $(QUICK_TESTS) -m "not containers and not model and not slow"
 
 .PHONY: test
 test: check ## everything: check, faults, model, containers; HANDOFFD_REQUIRE="docker cxx ..." forbids skipping
