@@ -106,6 +106,17 @@ def lock(root: Path) -> int:
     return fd
 
 
+def open_own(fs: Filesystem, directory: str, mode: int) -> None:
+    """Make and open one of the agents' directories. Raises UnsafeRoot where something else bears its name."""
+    try:
+        fs.make_directory(directory, mode)
+    except NotADirectoryError:
+        detail = f"{directory} is a link or a file; the root's four directories must be directories of their own"
+        raise UnsafeRoot(f"{detail}, on one file system") from None
+    except PermissionError as error:
+        raise UnsafeRoot(_remedy(directory, error)) from None
+
+
 def probe(fs: Filesystem, salt: str) -> None:
     """Prove rename and hard link between relay/ and each agents' directory. Raises UnsafeRoot.
 

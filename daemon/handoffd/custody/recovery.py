@@ -93,7 +93,7 @@ class Recovery:
     def _open_directories(self) -> None:
         fs = self._tree.fs
         for directory in layout.AGENTS_DIRECTORIES:
-            fs.make_directory(directory, self._tree.settings.directory_mode)
+            layout.open_own(fs, directory, self._tree.settings.directory_mode)
         for directory in layout.RELAY_DIRECTORIES:
             fs.make_directory(directory, 0o700)
         for name in fs.names(layout.TMP):
