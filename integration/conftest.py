@@ -1,11 +1,10 @@
 """Two running hosts for every scenario, and their story when one fails."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from harness.engine import compose
 from harness.pair import Pair
 
 
@@ -14,13 +13,12 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def containers() -> Iterator[Pair]:
-    """Both containers, up for the whole session."""
+def containers() -> Pair:
+    """Both containers, up for the whole session; integration/run takes them down."""
     user, group = (int(number) for number in os.environ["HANDOFFD_SUITE_USER"].split(":"))
     pair = Pair(Path(os.environ["HANDOFFD_SUITE_DIR"]), (user, group), os.environ["HANDOFFD_SUITE_IMAGE"])
     pair.bring_up()
-    yield pair
-    compose("down", "--timeout", "3")
+    return pair
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.engine import docker, eventually
+from harness.engine import DEADLINE_S, docker, eventually
 
 ROOT = "/srv/voice-shared"
 SUITE = "/run/suite"
@@ -68,7 +68,7 @@ class Host:
             return None
         return fields
 
-    def final(self, tid: str, within_s: float = 30.0) -> Fields:
+    def final(self, tid: str, within_s: float = DEADLINE_S) -> Fields:
         """Wait for this host's outcome of one transfer and return it."""
         outcome = eventually(f"an outcome of {tid[:12]} on {self.name}", lambda: self.outcome(tid), within_s)
         assert outcome is not None

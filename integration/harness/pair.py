@@ -8,6 +8,7 @@ before it did.
 import os
 import secrets
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,18 +112,21 @@ class Pair:
 
     def fresh(self) -> None:
         """Bring both hosts back to the state every scenario starts from, their daemons still held."""
-        for host in self.hosts:
-            docker("unpause", host.container, check=False)
-            docker("kill", host.container, check=False)
-        for host in self.hosts:
-            host.wipe()
-            (host.suite / "hold").touch()
-            (host.suite / "pair.key").write_text(self.pair_secret)
-            self.restore_configuration(host)
-            self.copy(host.config / "tokens" / f"{host.agent}.token", host.suite / f"{host.agent}.token")
-            os.chown(host.suite / "pair.key", *self.owner)
-            docker("start", host.container)
-            host.plug_in()
+        with ThreadPoolExecutor(len(self.hosts)) as both:
+            list(both.map(self.refresh, self.hosts))
+
+    def refresh(self, host: Host) -> None:
+        """Bring one host back to that state, whatever became of it."""
+        docker("unpause", host.container, check=False)
+        docker("kill", host.container, check=False)
+        host.wipe()
+        (host.suite / "hold").touch()
+        (host.suite / "pair.key").write_text(self.pair_secret)
+        self.restore_configuration(host)
+        self.copy(host.config / "tokens" / f"{host.agent}.token", host.suite / f"{host.agent}.token")
+        os.chown(host.suite / "pair.key", *self.owner)
+        docker("start", host.container)
+        host.plug_in()
 
     def start_unlinked(self) -> None:
         """Start both daemons, which may have reasons not to trust each other."""

@@ -19,13 +19,13 @@ from harness.pair import Pair
 
 EACH_WAY = 500
 CALLERS = 50
-PAUSE_S = 0.2
-"""Between two handoffs of one agent: 100 s for all. At this pace 50 callers never share a handoff_id."""
+PAUSE_S = 0.16
+"""Between two handoffs of one agent: 80 s for all. At this pace 50 callers never share a handoff_id."""
 SHORT_S = 6.0
 SHORT_EVERY = 10
 REFUSED_EVERY = 12
 LONGEST_FAULT, LONGEST_REST = 40, 10
-"""In handoffs written meanwhile: a fault lasts up to some 8 s, long enough for the short-lived ones to expire."""
+"""In handoffs written meanwhile: a fault lasts up to some 6 s, long enough for the short-lived ones to expire."""
 SETTLE_S = 240.0
 """In doubt, a daemon asks again at most once a minute; three such rounds and the last transfers."""
 
