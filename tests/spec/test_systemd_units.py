@@ -20,7 +20,8 @@ PR_SET_MDWE = 65
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     if shutil.which(command[0]) is None:
-        pytest.skip(f"needs systemd: no {command[0]} here")
+        package = "systemd" if str(command[0]).startswith("systemd-") else command[0]
+        pytest.skip(f"needs {package}: no {command[0]} here")
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
