@@ -15,14 +15,7 @@ from handoffd.demo import play
 from handoffd.demo.play import AGENT
 from handoffd.demo.stage import END_PATIENCE_S, LIMIT_S
 
-COMMAND = """\
-import sys, typer
-from handoffd.cli import demo
-app = typer.Typer(add_completion=False)
-app.callback()(lambda: None)
-demo.register(app)
-app(sys.argv[1:])
-"""
+COMMAND = "import sys; from handoffd.__main__ import outcome; sys.exit(outcome(['demo']))"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * LIMIT_S)]
 
@@ -99,8 +92,8 @@ def test_an_agent_that_dies_is_named_and_its_traceback_is_kept(place, tmp_path):
 
 
 def test_the_command_exits_with_1_when_something_is_not_as_promised():
-    script = f"from handoffd.demo import host\nhost.HANDOFFD = ('false',)\n{COMMAND}"
-    done = subprocess.run([sys.executable, "-c", script, "demo"], check=False, capture_output=True, text=True)
+    script = f"from handoffd.demo import host; host.HANDOFFD = ('false',); {COMMAND}"
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "`handoffd init` ended with exit code 1" in done.stdout
 
@@ -108,7 +101,7 @@ def test_the_command_exits_with_1_when_something_is_not_as_promised():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_interrupted_it_ends_what_it_started_and_removes_its_directory(place, number):
     with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "handoffd", "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         for line in process.stdout:
             if line.startswith("1 "):  # the first scene: daemons and agents run
