@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from handoffd.demo import play
+from handoffd.demo import kill, play
 from handoffd.demo.play import AGENT
 from handoffd.demo.stage import END_PATIENCE_S, LIMIT_S
 
@@ -78,6 +78,16 @@ def test_an_agent_that_archives_other_bytes_than_it_says_is_found_out(place, tmp
     assert len(broken) == 4
     assert all("final transcript" in line and "is not" in line for line in broken)
     assert "14 of 18 as promised" in out.getvalue()
+
+
+def test_a_transfer_that_was_not_caught_is_let_pass_and_another_is_caught(monkeypatch):
+    missed = [0]
+    see = kill._unread
+    monkeypatch.setattr(kill, "_unread", lambda errand: missed.pop() if missed else see(errand))
+    out = io.StringIO()
+    assert play(out), out.getvalue()
+    assert out.getvalue().count("lets this call pass and tries again") == 1
+    assert "8 of 8 handoffs" in out.getvalue()
 
 
 def test_an_agent_that_dies_is_named_and_its_traceback_is_kept(place, tmp_path):

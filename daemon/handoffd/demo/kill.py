@@ -1,7 +1,8 @@
 """How a daemon is caught in the middle of a transfer, and killed there.
 
 It owns the order of signals. Stopping the receiver first leaves the sender's request whole in the kernel's hands, as
-long as wanted, and that can be seen from outside. The rule that must stay true: no luck is needed.
+long as wanted, and that can be seen from outside. The rule that must stay true: a kill happens only when the transfer
+was seen to be under way; luck decides at most how many tries that takes.
 """
 
 import signal
