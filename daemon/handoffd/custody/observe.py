@@ -137,14 +137,14 @@ class Observer:
     # ------------------------------------------------------------ agents' directories, by hint or by search
 
     def _search(self, found: Findings) -> None:
-        for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
-            if self._needs_search(directory):
-                self._match_all(directory, self._changed_names(directory), found)
         now_b = self._tree.clock.boottime()
+        due = [receipt for receipt in self._tree.ledger.receipts.values() if _is_look_due(receipt, now_b)]
+        for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
+            if self._needs_search(directory) or due:
+                self._match_all(directory, self._changed_names(directory), found)
         closing = {one.receipt.tid for one in found.closes}
-        for receipt in self._tree.ledger.receipts.values():
-            looked_at = receipt.missed_b is not None and receipt.tid not in closing
-            if looked_at and now_b - (receipt.missed_b or 0.0) >= (receipt.looks + 1) * LOOK_PAUSE_S:
+        for receipt in due:
+            if receipt.missed_b is not None and receipt.tid not in closing:
                 receipt.looks += 1
 
     def _needs_search(self, directory: str) -> bool:
@@ -154,7 +154,9 @@ class Observer:
         newest_b = max((r.missed_b for r in self._tree.ledger.receipts.values() if r.missed_b), default=0.0)
         if seen is not None and seen.mtime_ns == last_ns and newest_b + UNACCOUNTED_S < last_b:
             return False
-        self._searched[directory] = (seen.mtime_ns if seen else -1, self._tree.clock.boottime())
+        # A name that came within the same tick of the file system's clock leaves the time as it is.
+        settled = seen is not None and seen.mtime_ns < self._tree.clock.wall() * 1e9 - MARGIN_NS
+        self._searched[directory] = (seen.mtime_ns if seen and settled else -1, self._tree.clock.boottime())
         return True
 
     def _changed_names(self, directory: str) -> list[str]:
@@ -290,6 +292,13 @@ class Observer:
             if silent and not receipt.stale_told:
                 receipt.stale_told = True
                 self._tree.note_edge("stale_claim", receipt.facts, role="receiver", peer=receipt.peer)
+
+
+def _is_look_due(receipt: Receipt, now_b: float) -> bool:
+    """Tell whether a receipt unaccounted for gets one of its VANISHED_LOOKS now."""
+    if receipt.missed_b is None or receipt.looks >= VANISHED_LOOKS:
+        return False
+    return now_b - receipt.missed_b >= (receipt.looks + 1) * LOOK_PAUSE_S
 
 
 def _field(data: bytes, key: str) -> str:
