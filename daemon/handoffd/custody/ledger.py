@@ -13,7 +13,7 @@ from handoffd.custody.memory import Forgettable, Signatures
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import AgentName, FileName, Nonce, TransferId
 from handoffd.protocol.payload import Envelope, identity_of, label, route
-from handoffd.protocol.reason import State
+from handoffd.protocol.reason import Reason, State
 from handoffd.protocol.record import Record
 
 FEED_LIMIT = 20_000
@@ -131,7 +131,7 @@ class Receipt:
     away: tuple[str, str] | None = None
     missed_b: float | None = None
     looks: int = 0
-    wanted_back: bool = False
+    ends_as: Reason | None = None
     stale_told: bool = False
 
     @property

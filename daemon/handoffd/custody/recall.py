@@ -45,13 +45,14 @@ class Recall:
         back: list[Receipt] = []
         lost: list[Receipt] = []
         for receipt in receipts:
-            (back if self._take_back(receipt) else lost).append(receipt)
+            (back if self._take_back(receipt, reason) else lost).append(receipt)
         self._closing.close(
-            Close(receipt, reason, detail, flush=(layout.inbox(receipt.peer), layout.HANDOFF)) for receipt in back
+            Close(receipt, receipt.ends_as or reason, detail, flush=(layout.inbox(receipt.peer), layout.HANDOFF))
+            for receipt in back
         )
         self._observer.settle(lost)
 
-    def _take_back(self, receipt: Receipt) -> bool:
+    def _take_back(self, receipt: Receipt, reason: Reason) -> bool:
         if receipt.place == Place.PULLED:
             return True
         own = layout.inbox(receipt.peer)
@@ -60,7 +61,8 @@ class Recall:
             self._tree.fs.move(source, name, own, f"{receipt.name}.pulled")
         except FileNotFoundError:
             return False  # an agent was first: that is a claim
-        receipt.place = Place.PULLED
+        # Kept, for the disk may refuse the outcome: it must not become another one by being tried again.
+        receipt.place, receipt.ends_as = Place.PULLED, reason
         return True
 
     # ------------------------------------------------------------ a peer's revoke

@@ -5,6 +5,7 @@ served. The rules that must stay true: after a power cut nothing published is be
 last, and every step can be interrupted and repeated.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 
@@ -12,13 +13,14 @@ from handoffd.custody import layout
 from handoffd.custody.admit import Admitter
 from handoffd.custody.closing import Close, Closing
 from handoffd.custody.ending import Ending
+from handoffd.custody.filesystem import NotRegular
 from handoffd.custody.ledger import Facts, Place, Receipt, Sending, facts_in
 from handoffd.custody.observe import Observer
 from handoffd.custody.recall import Recall
 from handoffd.custody.send import Sender
 from handoffd.custody.take import Taker
 from handoffd.custody.tree import BadOutcome, Tree
-from handoffd.protocol.moment import parse_moment
+from handoffd.protocol.moment import format_moment, parse_moment
 from handoffd.protocol.name import (
     BadName,
     FileName,
@@ -77,8 +79,8 @@ class Recovery:
         self._open_directories()
         self._check_format()
         self.power_cut = self._is_power_cut(boot_id)
-        fresh = self._load_epoch()
-        self._quarantine_strays(fresh)
+        self._load_epoch()
+        self._quarantine_strays()
         self._remember_outcomes()
         for peer in self._peers_in(layout.INBOX):
             self._recover_inbox(peer)
@@ -131,25 +133,28 @@ class Recovery:
         boot, epoch = self._note("boot"), self._note("epoch")
         return epoch is None or (boot != CLEAN and boot != boot_id.encode() + b"\n")
 
-    def _load_epoch(self) -> bool:
-        """Read or make the tree's epoch; tell whether it is new."""
+    def _load_epoch(self) -> None:
+        """Read or make the tree's epoch."""
         found = self._note("epoch")
         text = (found or b"").decode("ascii", "replace").strip()
         if text:
             self._tree.epoch = text
-            return False
+            return
+        # A new epoch makes this a power-cut start, and it stays one until `boot` is written, however often it is cut.
+        self._tree.fs.unlink(layout.RELAY, "boot")
+        self._tree.fs.sync_directories([layout.RELAY])
         self._tree.epoch = self._tree.salt()[:32]
-        self._quarantine_strays(fresh=True)  # before the epoch is durable: a crash between repeats it
         self._tree.put_note(layout.RELAY, "epoch", self._tree.epoch.encode() + b"\n")
-        return True
 
-    def _quarantine_strays(self, fresh: bool) -> None:
-        """Published names nobody holds a receipt or an outcome for (section 8, last point)."""
+    def _quarantine_strays(self) -> None:
+        """Published names nobody holds a receipt for (section 8, last point); those held, recovery pulls or observes.
+
+        An outcome does not hold one: what came back to handoff/ after its end must not be claimed again.
+        """
         tree = self._tree
         held = {name for peer in self._peers_in(layout.INBOX) for name in tree.fs.names(layout.inbox(peer))}
         for name in tree.fs.names(layout.HANDOFF):
-            tid = tid_of_published(name)
-            if tid is not None and (fresh or (name not in held and not tree.has_outcome(tid))):
+            if tid_of_published(name) is not None and name not in held:
                 tree.quarantine(layout.HANDOFF, name, "published by an earlier tree or copied back by hand")
 
     def _remember_outcomes(self) -> None:
@@ -193,19 +198,24 @@ class Recovery:
             else:
                 self._recover_receipt(peer, name, tid, have, closes)
         self._steps.closing.close(closes)
+        if self.power_cut and any(one.receipt.tid in self._tree.ledger.receipts for one in closes):
+            # With `boot` written, the next start would take these for untouched by the power cut.
+            raise OSError(errno.ENOSPC, "outcomes of a power-cut start were not written; free some space")
 
     def _clear(self, peer: str, name: FileName, have: Found, record: Record) -> None:
         """Outcome and any other name: pull or remove the rest."""
         receipt = self._receipt(peer, name, record.tid, have)
         fs, own = self._tree.fs, layout.inbox(peer)
         offered = fs.stat(layout.HANDOFF, name) is not None
-        if offered and not have.pulled:
+        if offered and (have.pulled or have.accepted):
+            self._tree.quarantine(layout.HANDOFF, name, "a staler name of a file that went on", receipt.facts)
+        elif offered:
             fs.move(layout.HANDOFF, name, own, f"{name}.pulled")
-        if offered or have.pulled:
-            receipt.place = Place.PULLED
-        elif have.accepted:
+        if have.accepted:
             receipt.place = Place.ACCEPTED
-        elif have.new:
+        elif offered or have.pulled:
+            receipt.place = Place.PULLED
+        if have.new:
             fs.unlink(own, f"{name}.new")
         self._steps.closing.clear(receipt, record)
 
@@ -233,7 +243,7 @@ class Recovery:
         try:
             data, seen = self._tree.fs.read(own, source)
             facts, inode, changed = facts_in(tid, data), seen.inode, seen.mtime_ns
-        except OSError:
+        except (FileNotFoundError, NotRegular):
             facts, inode, changed = Facts(tid), 0, 0
         receipt = Receipt(facts, peer, name, inode, Place.AWAY, State.STORED, published_ns=changed)
         if have.accepted:
@@ -246,18 +256,14 @@ class Recovery:
         """R6, the furthest place wins: claimed, then pulled, then handoff/, then N.new; staler names go."""
         fs, own, name = self._tree.fs, layout.inbox(receipt.peer), receipt.name
         offered = fs.stat(layout.HANDOFF, name) is not None
-        if have.accepted:
-            receipt.place, receipt.state = Place.ACCEPTED, State.CLAIMED
-        elif have.pulled:
-            receipt.place = Place.PULLED
-        elif fs.stat(layout.CLAIMED, name) is not None:
-            receipt.place, receipt.state = Place.AWAY, State.CLAIMED
-        elif offered:
-            receipt.place, receipt.state = Place.OFFERED, State.PUBLISHED
-        elif have.new:
-            receipt.place = Place.NEW
-            return
-        if have.new:
+        claimed = fs.stat(own, have.accepted) if have.accepted else fs.stat(layout.CLAIMED, name)
+        receipt.place = _furthest(have, claimed=claimed is not None, offered=offered)
+        receipt.state = _STATE_AT[receipt.place]
+        if claimed is not None and receipt.place in (Place.ACCEPTED, Place.AWAY):
+            # The file's last change was the rename that claimed it: the same time however often we start.
+            receipt.state = State.CLAIMED
+            receipt.edges["claimed"] = format_moment(claimed.ctime_ns / 1e9)
+        if have.new and receipt.place != Place.NEW:
             fs.unlink(own, f"{name}.new")
         if offered and receipt.place != Place.OFFERED:
             self._tree.quarantine(layout.HANDOFF, name, "a staler name of a file that went on", receipt.facts)
@@ -268,6 +274,7 @@ class Recovery:
         else:
             late = self._tree.clock.wall() > receipt.facts.expires_at
             reason = Reason.EXPIRED if late else Reason.REVOKED
+        receipt.ends_as = reason
         return Close(receipt, reason, "taken back before the last start")
 
     def _doubt(self, receipt: Receipt, have: Found, closes: list[Close]) -> None:
@@ -286,7 +293,7 @@ class Recovery:
             return
         else:
             return
-        receipt.place = Place.PULLED
+        receipt.place, receipt.ends_as = Place.PULLED, Reason.UNCERTAIN_POWER_LOSS
         closes.append(Close(receipt, Reason.UNCERTAIN_POWER_LOSS, detail, flush=flush))
 
     def _is_open(self, receipt: Receipt) -> bool:
@@ -314,7 +321,7 @@ class Recovery:
         try:
             tid, file = parse_outbox(name)
             data, _ = self._tree.fs.read(place, name)
-        except (BadName, OSError):
+        except (BadName, NotRegular):
             self._tree.quarantine(place, name, "not a name of ours in outbox/ or sent/")
             return
         intact = transfer_id(data) == tid
@@ -354,6 +361,26 @@ class Recovery:
             return False
         receipt.place, receipt.state = Place.NEW, State.STORED
         return True
+
+
+_STATE_AT = {
+    Place.NEW: State.STORED,
+    Place.PULLED: State.STORED,
+    Place.OFFERED: State.PUBLISHED,
+    Place.AWAY: State.PUBLISHED,
+    Place.ACCEPTED: State.CLAIMED,
+}
+"""AWAY without a claim to be seen: the token has been in handoff/, wherever it is now (place.py, LEGAL)."""
+
+
+def _furthest(have: Found, *, claimed: bool, offered: bool) -> str:
+    if have.accepted:
+        return Place.ACCEPTED
+    if have.pulled:
+        return Place.PULLED
+    if claimed or not (offered or have.new):
+        return Place.AWAY
+    return Place.OFFERED if offered else Place.NEW
 
 
 def _is_peer(name: str) -> bool:
