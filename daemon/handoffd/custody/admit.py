@@ -6,6 +6,7 @@ before inbox/ is flushed (b5).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from handoffd.custody import layout
@@ -181,19 +182,24 @@ class Admitter:
 
     def _name(self, newcomer: Newcomer) -> Receipt | None:
         """b4: the token first, then the receipt; a receipt alone would look published."""
-        fs, name = self._tree.fs, newcomer.envelope.published_name
+        fs, name, directory = self._tree.fs, newcomer.envelope.published_name, layout.inbox(newcomer.peer)
         try:
             self._tree.open_peer(newcomer.peer)
-            directory = layout.inbox(newcomer.peer)
             fs.move(layout.TMP, newcomer.salt, directory, f"{name}.new")
             fs.link(directory, f"{name}.new", directory, name)
+            found = fs.stat(directory, name)
         except OSError:
-            fs.unlink(layout.TMP, newcomer.salt)
-            fs.unlink(layout.inbox(newcomer.peer), f"{name}.new")
+            self._unname(newcomer, directory, name)
             return None
-        found = fs.stat(directory, name)
         inode = found.inode if found is not None else 0
         return Receipt(facts_of(newcomer.envelope), newcomer.peer, name, inode, Place.NEW)
+
+    def _unname(self, newcomer: Newcomer, directory: str, name: str) -> None:
+        """Remove what a failed b4 left, now or at an earlier try: T is unknown, so nothing was ever said of it."""
+        # The receipt first: alone it would look published.
+        for place, left in ((directory, name), (directory, f"{name}.new"), (layout.TMP, newcomer.salt)):
+            with suppress(OSError, KeyError):  # what stays meets the next try, or the next start
+                self._tree.fs.unlink(place, left)
 
     def _own(self, receipt: Receipt) -> Answer:
         receipt.edges["stored"] = self._tree.now_text()
@@ -208,7 +214,8 @@ class Admitter:
         try:
             fs.move(directory, f"{name}.new", layout.HANDOFF, name)
         except FileExistsError:
-            self._meet_squatter(receipt)
+            with suppress(OSError):  # again on the next tick
+                self._meet_squatter(receipt)
             return receipt.place == Place.OFFERED
         except OSError as error:
             self._tree.note_edge(
@@ -226,10 +233,7 @@ class Admitter:
             self._published(receipt)
             return
         self._tree.quarantine(layout.HANDOFF, name, "a file under a name that only this daemon makes", receipt.facts)
-        try:
-            fs.move(directory, f"{name}.new", layout.HANDOFF, name)
-        except OSError:
-            return  # again on the next tick
+        fs.move(directory, f"{name}.new", layout.HANDOFF, name)
         self._published(receipt)
 
     def _published(self, receipt: Receipt) -> None:

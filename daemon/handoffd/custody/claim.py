@@ -11,7 +11,7 @@ from handoffd.custody.ledger import Place, Receipt
 from handoffd.custody.message import Accept, Answer, Finish, Poll
 from handoffd.custody.observe import Observer
 from handoffd.custody.tree import Tree
-from handoffd.protocol.name import Nonce, TransferId, is_transfer_id
+from handoffd.protocol.name import Nonce, TransferId, accepted_name, is_transfer_id
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import Problem, Reason
 from handoffd.protocol.record import Artefact, Record
@@ -76,14 +76,13 @@ class Claims:
 
     def _win(self, receipt: Receipt, asked: Accept) -> Answer:
         fs, own = self._tree.fs, layout.inbox(receipt.peer)
-        receipt.winner = (asked.agent, asked.nonce or Nonce(self._tree.salt()[:32]))
+        nonce = asked.nonce or Nonce(self._tree.salt()[:32])
         try:
-            fs.move(layout.HANDOFF, receipt.name, own, receipt.accepted_name)
+            fs.move(layout.HANDOFF, receipt.name, own, accepted_name(receipt.name, asked.agent, nonce))
         except FileNotFoundError:
-            receipt.winner = None
             self._observer.settle([receipt])
             return problem(Problem.ALREADY_CLAIMED, receipt.tid, "another claimed it first")
-        receipt.place = Place.ACCEPTED
+        receipt.winner, receipt.place = (asked.agent, nonce), Place.ACCEPTED
         fs.sync_directories((own, layout.HANDOFF))
         self._observer.mark_claimed(receipt)
         return self._hand_out(receipt, safe_to_retry=asked.nonce is not None)

@@ -5,13 +5,14 @@ outcome (R4); outcome, then moves (R5); only then the sender hears of it (R3).
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from handoffd.custody import layout
 from handoffd.custody.ledger import Place, Receipt
 from handoffd.custody.tree import Tree
 from handoffd.protocol.moment import parse_moment
-from handoffd.protocol.name import is_file_name
+from handoffd.protocol.name import TransferId, is_file_name
 from handoffd.protocol.reason import Reason, delivered_after
 from handoffd.protocol.record import Artefact, Record
 
@@ -32,6 +33,7 @@ class Closing:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._uncleared: dict[TransferId, tuple[Receipt, Record]] = {}
 
     def close(self, closes: Iterable[Close]) -> None:
         """Flush what must be durable, write the outcomes, then clear up and tell the peers."""
@@ -42,8 +44,24 @@ class Closing:
         written = self._tree.write_outcomes([self._record(one) for one in group])
         for one, record in zip(group, written, strict=True):
             if record is not None:
-                self.clear(one.receipt, record)
+                self._clear_or_keep(one.receipt, record)
                 self._tell(one.receipt, record)
+
+    def repeat(self) -> None:
+        """Try again the last moves that the disk refused; runs on every tick, and every start repeats them too."""
+        for receipt, record in list(self._uncleared.values()):
+            with suppress(OSError):
+                self.clear(receipt, record)
+                del self._uncleared[receipt.tid]
+
+    def _clear_or_keep(self, receipt: Receipt, record: Record) -> None:
+        try:
+            self.clear(receipt, record)
+        except OSError as error:
+            self._tree.ledger.drop_receipt(receipt)  # the outcome is durable, and all that counts from here on
+            self._uncleared[receipt.tid] = (receipt, record)
+            detail = f"ended; its files wait for the disk: {error.strerror}"
+            self._tree.note_edge("parked", receipt.facts, role="receiver", peer=receipt.peer, detail=detail)
 
     def _record(self, one: Close) -> Record:
         receipt = one.receipt

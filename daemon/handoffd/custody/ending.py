@@ -5,17 +5,20 @@ not decide that something ends. The rule that must stay true (R5): `outcome/T.js
 to archive/ or rejected/, and an outcome never changes.
 """
 
+import errno
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
 from handoffd.custody import layout
+from handoffd.custody.filesystem import NotRegular
 from handoffd.custody.ledger import Sending
 from handoffd.custody.message import Owed
 from handoffd.custody.tree import Tree
 from handoffd.protocol.name import FileName, TransferId, is_file_name, suffixed
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import ARCHIVED, Reason, State, delivered_after
-from handoffd.protocol.record import Record, encode
+from handoffd.protocol.record import Record
 
 
 class Ending:
@@ -26,6 +29,7 @@ class Ending:
         self._waiting: list[tuple[Sending, Record]] = []
         self._fetches: dict[str, dict[TransferId, None]] = {}
         self._forgets: dict[str, dict[TransferId, float]] = {}
+        self._unfinished: dict[TransferId, tuple[Sending, Record]] = {}
 
     # ------------------------------------------------------------ collecting
 
@@ -73,9 +77,27 @@ class Ending:
             if record is not None and sending.outcome is None:
                 sending.outcome = record
                 self._tell(sending, record)
-                self.finish(sending, record)
+                self._finish_or_keep(sending, record)
                 done.append((sending, record))
         return done
+
+    def repeat(self) -> None:
+        """Try again the last moves that the disk refused; runs on every tick, and every start repeats them too."""
+        for sending, record in list(self._unfinished.values()):
+            with suppress(OSError):
+                self.finish(sending, record)
+                del self._unfinished[sending.tid]
+
+    def _finish_or_keep(self, sending: Sending, record: Record) -> None:
+        try:
+            self.finish(sending, record)
+        except OSError as error:
+            self._keep(sending, record, error)
+
+    def _keep(self, sending: Sending, record: Record, error: OSError) -> None:
+        self._unfinished[sending.tid] = (sending, record)
+        detail = f"ended; its files wait for the disk: {error.strerror}"
+        self._tree.note_edge("parked", sending.facts, role="sender", peer=sending.peer, detail=detail)
 
     def _tell(self, sending: Sending, record: Record) -> None:
         assert record.reason is not None
@@ -115,7 +137,13 @@ class Ending:
         if record is None or record.artefact is None:
             return
         self._fetches.get(sending.peer, {}).pop(sending.tid, None)
-        if data is not None and transfer_id(data) == record.artefact.sha256:
+        try:
+            self._land(sending, record, data)
+        except OSError as error:
+            self._keep(sending, record, error)
+
+    def _land(self, sending: Sending, record: Record, data: bytes | None) -> None:
+        if data is not None and record.artefact is not None and transfer_id(data) == record.artefact.sha256:
             self._put_artefact(sending, record, data)
         else:
             self._missing(sending, "the peer had none" if data is None else "its bytes do not fit the record")
@@ -132,13 +160,15 @@ class Ending:
                     self.reason_beside(name, record)
                 self._tree.place(sending.place, sending.name, home, f"{name}.original", sending.tid)
                 return
+            if self._tree.fs.stat(home, name) is None:
+                raise OSError(errno.ENOSPC, "the artefact cannot be written", name)
         self._missing(sending, "no free name for it")
         self._move_payload(sending, record)
 
     def _holds(self, directory: str, name: str, sha256: str) -> bool:
         try:
             data, _ = self._tree.fs.read(directory, name)
-        except OSError:
+        except (FileNotFoundError, NotRegular):
             return False
         return transfer_id(data) == sha256
 
@@ -152,8 +182,8 @@ class Ending:
             self._tree.reject(sending.place, sending.name, suffixed(sending.file, sending.tid), record)
 
     def reason_beside(self, name: str, record: Record) -> None:
-        """Write `<name>.reason` in rejected/."""
-        self._tree.show(layout.REJECTED, f"{name}.reason", encode(record))
+        """Write `<name>.reason` in rejected/. Raises OSError."""
+        self._tree.put_reason(name, record)
 
     def _strike(self, sending: Sending, record: Record) -> None:
         self._tree.ledger.drop_sending(sending)
@@ -168,16 +198,16 @@ class Ending:
         """Put a copy of the bytes into claimed/; an equal one left from before a restart is taken over."""
         if sending.view is not None:
             return
-        try:
+        with suppress(OSError):  # it is for the eye alone, and the next news of a claim tries again
             data, _ = self._tree.fs.read(sending.place, sending.name)
-        except OSError:
-            return
+            sending.view = self._shown(sending, data)
+
+    def _shown(self, sending: Sending, data: bytes) -> FileName | None:
         for name in (sending.file, suffixed(sending.file, sending.tid)):
-            if self._tree.show(layout.CLAIMED, name, data, durable=False) or self._holds(
-                layout.CLAIMED, name, sending.tid
-            ):
-                sending.view = FileName(name)
-                return
+            shown = self._tree.show(layout.CLAIMED, name, data, durable=False)
+            if shown or self._holds(layout.CLAIMED, name, sending.tid):
+                return FileName(name)
+        return None
 
     def _remove_view(self, sending: Sending) -> None:
         names = [sending.view] if sending.view else [sending.file, suffixed(sending.file, sending.tid)]

@@ -155,6 +155,8 @@ class Engine:
             self._recall.janitor,
             self._sender.expire,
             self._admitter.publish_waiting,
+            self._ending.repeat,
+            self._closing.repeat,
             self._reporter.sweep,
         ):
             self._guarded(step)

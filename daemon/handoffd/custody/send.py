@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from handoffd.custody import layout
 from handoffd.custody.ending import Ending
+from handoffd.custody.filesystem import NotRegular
 from handoffd.custody.ledger import Sending
 from handoffd.custody.message import Attempt, Batch, Debts, Hello, Landing, Mirror, Offer, Owed, Settlement, Want
 from handoffd.custody.tree import Tree
@@ -108,8 +109,10 @@ class Sender:
     def _read_exact(self, sending: Sending) -> bytes | None:
         try:
             data, _ = self._tree.fs.read(sending.place, sending.name)
-        except OSError:
+        except (FileNotFoundError, NotRegular):
             data = b""
+        except OSError:
+            return None  # it cannot be read now; that says nothing of its bytes
         if transfer_id(data) == sending.tid:
             return data
         self._tree.quarantine(sending.place, sending.name, "bytes do not hash to T", sending.facts)

@@ -159,11 +159,12 @@ class Taker:
     def _is_settled(self, name: str, known: Resident) -> bool:
         """Tell whether another look at a file that stays would find what the last one found."""
         seen = self._tree.fs.stat(layout.HANDOFF, name)
-        return seen is None or (known.seen.same_bytes_as(seen) and not self._looks_again(known))
+        same = seen is not None and known.seen.same_bytes_as(seen) and known.seen.links == seen.links
+        return seen is None or (same and not self._looks_again(known))
 
     def _looks_again(self, known: Resident) -> bool:
-        """Tell whether the verdict may change without the file changing: a broken one's, and after a reload."""
-        return known.verdict.word == "broken" or known.settings is not self._tree.settings
+        """Tell whether the verdict may change without the file changing: with time, with the disk, after a reload."""
+        return known.verdict.word in ("broken", "unmovable") or known.settings is not self._tree.settings
 
     def _read(self, name: str, known: Resident | None) -> Candidate | None:
         try:
@@ -314,7 +315,7 @@ class Taker:
         offers: list[tuple[Sending, bytes]] = []
         endings: list[tuple[Sending, Judgement]] = []
         for one in caught:
-            settled = self._settle_one(one)
+            settled = self._settle_or_keep(one)
             if settled is None:
                 continue
             sending, data, verdict = settled
@@ -335,6 +336,17 @@ class Taker:
         sending.flying = 1
         self._tree.note_edge("started", sending.facts, role="sender", peer=sending.peer, file=sending.file)
         self._tree.tell(Offer(HostName(sending.peer), sending.tid, data, sending.facts.expires_at))
+
+    def _settle_or_keep(self, one: Caught) -> tuple[Sending, bytes, Judgement] | None:
+        """One file that the disk refuses does not hold up its group; it is ours, so the next scan goes on with it."""
+        try:
+            return self._settle_one(one)
+        except OSError as error:
+            if (one.peer, one.name) not in self._unread:
+                detail = f"taken, and cannot be read or named now: {error.strerror}"
+                self._tree.journal.write("parked", file=one.file, peer=one.peer, detail=detail)
+            self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
+            return None
 
     def _settle_one(self, one: Caught) -> tuple[Sending, bytes, Judgement] | None:
         directory = layout.outbox(one.peer)
@@ -381,6 +393,7 @@ class Taker:
             except FileExistsError:
                 continue
             return
+        self._unread[(one.peer, one.name)] = self._tree.clock.boottime()  # no free name now
 
     def _enter(
         self, one: Caught, data: bytes, verdict: Judgement, peer: HostName

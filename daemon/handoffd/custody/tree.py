@@ -4,7 +4,9 @@ It owns records, reasons, notes, final moves and the copies shown to agents. It 
 rules that must stay true: an outcome never changes (R5), a note is whole or absent, nothing is reported from here.
 """
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -180,10 +182,22 @@ class Tree:
     def _enter(self, name: str, record: Record) -> Record | None:
         try:
             self.fs.move(layout.TMP, name, layout.OUTCOME, layout.outcome_name(record.tid))
-        except FileExistsError:
-            self.fs.unlink(layout.TMP, name)
-            return self.outcome(record.tid)
+        except OSError as error:
+            # The group's flush must follow: a record that is there would else be read, and told, unflushed.
+            self._drop_part(name)
+            return self._standing(record.tid) if isinstance(error, FileExistsError) else None
         return record
+
+    def _standing(self, tid: TransferId) -> Record | None:
+        try:
+            return self.outcome(tid)
+        except (BadOutcome, OSError) as error:
+            self.journal.write("parked", tid=tid, detail=f"an outcome stands and cannot be read: {error}"[:300])
+            return None
+
+    def _drop_part(self, name: str) -> None:
+        with suppress(OSError):  # tmp/ is emptied at the next start
+            self.fs.unlink(layout.TMP, name)
 
     # ------------------------------------------------------------ files agents see
 
@@ -206,8 +220,14 @@ class Tree:
         """
         if self.fs.stat(layout.REJECTED, wanted) is not None:
             wanted = suffixed(wanted, record.tid)
-        self.show(layout.REJECTED, f"{wanted}.reason", encode(record))
+        self.put_reason(wanted, record)
         self.place(source, name, layout.REJECTED, wanted, record.tid)
+
+    def put_reason(self, name: str, record: Record) -> None:
+        """Write `<name>.reason` in rejected/. Raises OSError where the disk does not take it."""
+        beside = f"{name}.reason"
+        if not self.show(layout.REJECTED, beside, encode(record)) and self.fs.stat(layout.REJECTED, beside) is None:
+            raise OSError(errno.ENOSPC, "the reason cannot be written", beside)
 
     def show(self, directory: str, name: str, data: bytes, *, durable: bool = True) -> bool:
         """Put a file of ours into an agents' directory, never replacing one; tell whether it is now there.
@@ -220,8 +240,8 @@ class Tree:
             return False
         try:
             self.fs.move(layout.TMP, salt, directory, name)
-        except FileExistsError:
-            self.fs.unlink(layout.TMP, salt)
+        except OSError:
+            self._drop_part(salt)
             return False
         return True
 

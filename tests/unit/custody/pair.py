@@ -3,11 +3,14 @@
 import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from tests.fakes.faulty import Faults, FaultyFilesystem
 
 from handoffd.custody.engine import Engine
 from handoffd.custody.filesystem import LinuxFilesystem
@@ -31,7 +34,8 @@ from handoffd.protocol.name import AgentName, HostName
 from handoffd.protocol.signature import sign
 
 SECRET = b"pair-secret"
-START = 1_795_168_800.0
+START = float(int(time.time()))
+"""The kernel stamps files with its own time, and custody compares the two."""
 
 
 class ManualClock:
@@ -100,11 +104,15 @@ class Host:
             peers={HostName(p): frozenset(AgentName(a) for a in names) for p, names in peers.items()},
         )
         self.boot_id = "boot-1"
+        self.faults = Faults()
         self.open()
 
     def open(self) -> None:
-        self.fs = LinuxFilesystem(self.root)
+        self.fs = FaultyFilesystem(LinuxFilesystem(self.root), self.faults, self._ahead_ns)
         self.engine = Engine(self.fs, self.clock, self.settings, self.journal, chance=lambda: 0.5)
+
+    def _ahead_ns(self) -> int:
+        return int(self.clock.wall_s * 1e9) - time.time_ns()
 
     def start(self) -> "Host":
         self.engine.start(self.boot_id)
