@@ -11,13 +11,14 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 
 from handoffd import __version__, identity
+from handoffd.app.rounds import Rounds
 from handoffd.app.scribe import Scribe
-from handoffd.app.wiring import custody_settings, directory, hub_settings, listens, same_link
+from handoffd.app.wiring import custody_settings, directory, hub_settings, in_force, listens, same_link
 from handoffd.config import Config, ConfigError, PeerConfig, differences_that_need_restart, load
 from handoffd.custody import layout
 from handoffd.custody.desk import Desk, DeskClosed
@@ -31,7 +32,7 @@ from handoffd.journal import Journal
 from handoffd.link.client import PeerClient
 from handoffd.link.push import PeerLink
 from handoffd.link.ties import Ties
-from handoffd.link.watch import Seen, Watch, WatchLost, choose
+from handoffd.link.watch import Seen, Watch, choose
 from handoffd.protocol.name import AgentName, HostName
 from handoffd.systemd import Manager, ping_interval_s
 
@@ -41,16 +42,26 @@ STOP_GRACE_S = 3.0
 """Requests in flight get this long at SIGTERM; systemd's own patience is 90 s."""
 
 
+class CannotListen(Exception):
+    """What the configuration says of listening cannot be had; the message says why and what to do."""
+
+
 class Daemon:
-    """A host's daemon. `recover`, then `serve` on a loop."""
+    """A host's daemon. `recover`, then `serve` on a loop.
+
+    `served` tells whether it got as far as serving; `cause_of_death` is what ended the custody thread, once
+    `abandon` has returned.
+    """
 
     def __init__(self, config: Config, fs: LinuxFilesystem, clock: Clock, journal: Journal, settings: Settings) -> None:
         self._config = config
-        self._fs = fs
+        self.served = False
+        self.cause_of_death: BaseException | None = None
         self._clock = clock
         self._journal = journal
         self._scribe = Scribe(journal)
         self._engine = Engine(fs, clock, settings, self._scribe)
+        self._rounds = Rounds(self._engine, fs)
         self._desk = Desk(self._engine, self._pass_on, self._end, journal.flush, self._tick, config.scan_interval_s)
         self._manager = Manager(os.environ)
         self._links: dict[str, tuple[PeerLink, asyncio.Task[None]]] = {}
@@ -59,7 +70,11 @@ class Daemon:
     def recover(self, boot_id: str) -> None:
         """Bring the root to a known state, before anything is served. Raises UnsafeRoot, OSError, FlushFailed."""
         self._scribe.write("daemon_started", detail=f"handoffd {__version__}")
-        self._engine.start(boot_id)
+        try:
+            self._engine.start(boot_id)
+        except Exception as error:
+            self._scribe.write("daemon_refused", detail=str(error))  # else this start looks like one before a crash
+            raise
         self._journal.flush()
 
     # ------------------------------------------------------------ life
@@ -67,7 +82,7 @@ class Daemon:
     async def serve(self) -> None:
         """Run until SIGTERM or SIGINT. What kills a part raises here."""
         self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+        self._stopping, self._hung_up = asyncio.Event(), asyncio.Event()
         self._death: asyncio.Future[None] = self._loop.create_future()
         watch = choose(self._config.watch, self._config.root)
         if watch.why:
@@ -75,8 +90,8 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             self._group = group
             listener = await self._open(group)
-            jobs = [group.create_task(job) for job in (self._watch(watch), self._ping())]
-            self._handle_signals(listener)
+            jobs = [group.create_task(job) for job in (self._watch(watch), self._ping(), self._reloads(listener))]
+            self._handle_signals()
             await self._until_stopped(watch)
             await self._close(listener, jobs)
 
@@ -95,9 +110,11 @@ class Daemon:
             self._status,
         )
         self._scribe.count_with(self._hub.metrics)
-        listener = await serve(
-            self._hub, listens(self._config), self._config.root / layout.RELAY / "handoffd.sock", group
-        )
+        socket_path = self._config.root / layout.RELAY / "handoffd.sock"
+        try:
+            listener = await serve(self._hub, listens(self._config), socket_path, group)
+        except ValueError as error:
+            raise CannotListen(str(error)) from error
         self._desk.start()
         for peer in self._config.peers.values():
             self._add_link(peer)
@@ -105,14 +122,15 @@ class Daemon:
 
     async def _until_stopped(self, watch: Watch) -> None:
         await watch.ready.wait()
-        await asyncio.wrap_future(self._desk.submit(self._run_tick, None))
+        await self._on_custody_thread(self._tick)
         # What lives from here on lives long: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
-        self._ready = True
-        places = ", ".join(f"{one.address}:{one.port}" for one in self._config.listen)
-        log.info("%s serves %s on %s, watching with %s", self._config.host, self._config.root, places, watch.kind)
-        self._manager.ready(f"serving {places}")
+        self._ready = self.served = True
+        log.info(
+            "%s is %s, root %s, watching with %s", self._config.host, self._serving(), self._config.root, watch.kind
+        )
+        self._manager.ready(self._serving())
         stop = self._group.create_task(self._stopping.wait())
         await asyncio.wait((stop, self._death), return_when=asyncio.FIRST_COMPLETED)
         if self._death.done():
@@ -128,14 +146,23 @@ class Daemon:
             task.cancel()
         await asyncio.wait(tasks)
         await listener.close(STOP_GRACE_S)
-        await asyncio.wrap_future(self._desk.submit(self._stop_engine, None))
+        await self._on_custody_thread(self._end_rounds)
         await asyncio.to_thread(self._desk.stop)
         log.info("%s stopped in order", self._config.host)
 
-    def _stop_engine(self, items: object) -> list[None]:
+    def _end_rounds(self) -> None:
+        self._rounds.end()
         self._scribe.write("daemon_stopped")
-        self._engine.stop()
-        return [None]
+
+    async def _on_custody_thread(self, act: Callable[[], None]) -> None:
+        def run(items: object) -> list[None]:
+            act()
+            return [None]
+
+        await asyncio.wrap_future(self._desk.submit(run, None))
+
+    def _serving(self) -> str:
+        return "serving " + ", ".join(f"{one.address}:{one.port}" for one in self._config.listen)
 
     # ------------------------------------------------------------ news from the custody thread
 
@@ -143,13 +170,17 @@ class Daemon:
         self._loop.call_soon_threadsafe(self._dispatch, news)
 
     def _dispatch(self, news: list[News]) -> None:
-        for item in news:
-            if isinstance(item, Changed):
-                self._hub.notifier.changed(item.peer)
-            elif isinstance(item, Waiting):
-                self._hub.notifier.waiting(item.agent)
-            else:
-                self._dispatch_to_link(item)
+        with contextlib.suppress(DeskClosed):  # news of its last moments; the next start finds it on disk
+            for item in news:
+                self._dispatch_one(item)
+
+    def _dispatch_one(self, item: News) -> None:
+        if isinstance(item, Changed):
+            self._hub.notifier.changed(item.peer)
+        elif isinstance(item, Waiting):
+            self._hub.notifier.waiting(item.agent)
+        else:
+            self._dispatch_to_link(item)
 
     def _dispatch_to_link(self, item: Offer | Owed) -> None:
         link = self._links.get(item.peer)
@@ -164,7 +195,9 @@ class Daemon:
 
     def _end(self, error: BaseException) -> None:
         """The custody thread has died: so does the process."""
-        self._loop.call_soon_threadsafe(self._note_death, error)
+        self.cause_of_death = error
+        with contextlib.suppress(RuntimeError):  # the loop may have ended before it
+            self._loop.call_soon_threadsafe(self._note_death, error)
 
     def _note_death(self, error: BaseException) -> None:
         if not self._death.done():
@@ -176,7 +209,7 @@ class Daemon:
         await watch.run(self._look)
 
     def _look(self, seen: Seen) -> None:
-        self._desk.submit(self._engine.look, seen).add_done_callback(self._look_on)
+        self._desk.submit(self._rounds.look, seen).add_done_callback(self._look_on)
 
     def _look_on(self, done: "Future[bool]") -> None:
         """Go on while files are left; other errands get their turn between two portions."""
@@ -185,28 +218,16 @@ class Daemon:
                 self._look({})
 
     def _tick(self) -> None:
-        """Scan, observe, expire; on the custody thread. Raises WatchLost."""
-        for name in layout.AGENTS_DIRECTORIES:
-            if self._fs.moved(name):
-                raise WatchLost(f"{self._config.root / name} was replaced while in use; restart handoffd")
-        if self._engine.tick([0.0])[0]:
+        if self._rounds.tick():
             self._look({})
-
-    def _run_tick(self, items: object) -> list[None]:
-        self._tick()
-        return [None]
 
     async def _ping(self) -> None:
         """Feed the service manager's watchdog only while the custody thread answers."""
         interval_s = ping_interval_s(os.environ)
         while interval_s is not None:
-            await asyncio.wrap_future(self._desk.submit(self._answer, None))
+            await self._on_custody_thread(lambda: None)
             self._manager.alive()
             await asyncio.sleep(interval_s)
-
-    @staticmethod
-    def _answer(items: object) -> list[None]:
-        return [None]
 
     # ------------------------------------------------------------ links
 
@@ -244,10 +265,17 @@ class Daemon:
 
     # ------------------------------------------------------------ signals and reload
 
-    def _handle_signals(self, listener: Listener) -> None:
+    def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
-        self._loop.add_signal_handler(signal.SIGHUP, lambda: self._group.create_task(self._reload(listener)))
+        self._loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+
+    async def _reloads(self, listener: Listener) -> None:
+        """Reload once for each SIGHUP, one after the other; those that come during a reload make one more."""
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            await self._reload(listener)
 
     async def _reload(self, listener: Listener) -> None:
         """Read the configuration again; a bad one changes nothing."""
@@ -260,11 +288,11 @@ class Daemon:
             self._scribe.write("config_refused", detail=str(error).splitlines()[0])
         else:
             await self._take_up(new, listener)
-        self._manager.ready("serving")
+        self._manager.ready(self._serving())
 
-    async def _take_up(self, new: Config, listener: Listener) -> None:
-        old = self._config
-        for key in differences_that_need_restart(old, new):
+    async def _take_up(self, wanted: Config, listener: Listener) -> None:
+        old, new = self._config, in_force(self._config, wanted)
+        for key in differences_that_need_restart(old, wanted):
             log.warning("%s has changed; it takes effect at the next restart", key)
         self._config = new
         await asyncio.wrap_future(self._desk.submit(self._engine.configure, custody_settings(new)))

@@ -9,10 +9,11 @@ import contextlib
 import logging
 import os
 import resource
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from handoffd.app.daemon import Daemon
+from handoffd.app.daemon import CannotListen, Daemon
 from handoffd.app.wiring import custody_settings, is_shared, set_up_log
 from handoffd.clock import SystemClock, boot_id
 from handoffd.config import Config, load
@@ -24,28 +25,44 @@ from handoffd.link.watch import WatchLost, WatchUnavailable
 
 log = logging.getLogger(__name__)
 
-EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_FLUSH_FAILED, EXIT_IN_USE = 0, 1, 2, 74, 75
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_FLUSH_FAILED, EXIT_IN_USE, EXIT_PERMISSION = 0, 1, 2, 74, 75, 77
+
+
+class Unhandled(Exception):
+    """An error of the operating system that somebody should have handled."""
 
 
 def run(path: Path) -> int:
     """Run the daemon of this configuration until SIGTERM or SIGINT; return the exit code. Raises ConfigError."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop serves it: what is being read now is new enough
     config = load(path)
     set_up_log(config)
     _raise_descriptor_limit()
     try:
         return _run_locked(config)
     except layout.RootInUse as error:
-        log.error("%s", error)
-        return EXIT_IN_USE
-    except (UnsafeRoot, WatchUnavailable, ValueError) as error:
-        log.error("%s", error)
-        return EXIT_CONFIG
+        return _ended(EXIT_IN_USE, str(error))
+    except (UnsafeRoot, WatchUnavailable, CannotListen) as error:
+        return _ended(EXIT_CONFIG, str(error))
+    except PermissionError as error:
+        return _ended(EXIT_PERMISSION, _who_may(error))
     except FlushFailed as error:
-        log.critical("%s; nothing more was answered; the next start decides what is durable", error)
-        return EXIT_FLUSH_FAILED
+        return _ended(EXIT_FLUSH_FAILED, f"{error}; nothing more was answered; the next start decides what is durable")
     except (OSError, WatchLost) as error:
-        log.error("%s", error)
+        return _ended(EXIT_FAILED, str(error))
+    except Exception:
+        log.critical("handoffd has a fault and ends; the next start recovers what is on disk", exc_info=True)
         return EXIT_FAILED
+
+
+def _ended(code: int, words: str) -> int:
+    log.error("%s", words)
+    return code
+
+
+def _who_may(error: PermissionError) -> str:
+    place = error.filename or "the root"
+    return f"{place}: {error.strerror or error}; run handoffd as the user the root belongs to (ls -ld {place})"
 
 
 def _run_locked(config: Config) -> int:
@@ -80,15 +97,17 @@ def _run_loop(daemon: Daemon) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(daemon.serve())
     except BaseExceptionGroup as group:
-        raise _first(group) from group
+        # What waited for the custody thread fails with it, and may be heard of first.
+        daemon.abandon()
+        raise daemon.cause_of_death or _cause(daemon, group) from group
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what ended the daemon: a failed flush before anything else, then the first cause."""
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.append(_first(error) if isinstance(error, BaseExceptionGroup) else error)
-    return next((error for error in found if isinstance(error, FlushFailed)), found[0])
+def _cause(daemon: Daemon, group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what ended the daemon; while it served, an OSError that nobody handled is a fault of ours."""
+    first = group.exceptions[0]
+    if isinstance(first, BaseExceptionGroup):
+        return _cause(daemon, first)
+    return Unhandled(str(first)) if isinstance(first, OSError) and daemon.served else first
 
 
 def _check_root(root: Path) -> None:

@@ -3,6 +3,7 @@
 It translates and does nothing else. The rule that must stay true: no floor below sees the configuration itself.
 """
 
+import dataclasses
 import json
 import logging
 import stat
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 from handoffd import __version__, identity
-from handoffd.config import Config, PeerConfig
+from handoffd.config import Config, PeerConfig, differences_that_need_restart
 from handoffd.custody.message import Principal
 from handoffd.custody.tree import Settings
 from handoffd.hub.listen import Listen
@@ -27,6 +28,12 @@ SHARED_BITS = stat.S_ISGID | stat.S_IWGRP
 def is_shared(root: Path) -> bool:
     """Tell whether the agents of this root run as other users."""
     return root.stat().st_mode & SHARED_BITS == SHARED_BITS
+
+
+def in_force(running: Config, wanted: Config) -> Config:
+    """Return what a reload brings into force: what needs a restart stays as it runs."""
+    kept = {key: getattr(running, key) for key in differences_that_need_restart(running, wanted)}
+    return dataclasses.replace(wanted, **kept)
 
 
 def custody_settings(config: Config) -> Settings:

@@ -1,0 +1,45 @@
+"""The rounds: what custody does unasked, on its own thread, by the clock and by the watch's hints; and the last act.
+
+It owns the moment after which nothing is done unasked any more. It knows no handoff. The rules that must stay true: a
+root whose directories were replaced is not walked again; and once the orderly stop has begun nothing is published or
+taken, for the clean mark says that every unclaimed file is back.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from handoffd.custody import layout
+from handoffd.custody.engine import Engine
+from handoffd.custody.filesystem import LinuxFilesystem
+from handoffd.custody.message import Seen
+from handoffd.link.watch import WatchLost
+
+WALKED: Final = (*layout.AGENTS_DIRECTORIES, *layout.RELAY_DIRECTORIES)
+
+
+class Rounds:
+    """Walks a root. Every method is for the custody thread."""
+
+    def __init__(self, engine: Engine, fs: LinuxFilesystem) -> None:
+        self._engine, self._fs = engine, fs
+        self._over = False
+
+    def tick(self) -> bool:
+        """Scan, observe, expire; True when files are left to be looked at. Raises WatchLost."""
+        if self._over:
+            return False
+        for name in WALKED:
+            if self._fs.moved(name):
+                raise WatchLost(
+                    f"{self._fs.root / name} was replaced or removed while in use; put it back and start handoffd again"
+                )
+        return self._engine.tick([0.0])[0]
+
+    def look(self, hints: Sequence[Seen]) -> list[bool]:
+        """Follow hints, one answer each; True as in `tick`."""
+        return [False] * len(hints) if self._over else self._engine.look(hints)
+
+    def end(self) -> None:
+        """Leave in order, for good. Raises OSError, FlushFailed: then the next start decides."""
+        self._over = True
+        self._engine.stop()

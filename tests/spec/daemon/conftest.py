@@ -1,0 +1,44 @@
+"""A pair of hosts for each test, or one for all tests of a file that leave it as they found it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.spec.daemon.rig import Host, Pair, ending
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short path: a unix socket below it may have 107 bytes."""
+    return tmp_path_factory.mktemp("d")
+
+
+@pytest.fixture
+def stopped_pair(place: Path) -> Iterator[Pair]:
+    """Two paired hosts whose daemons the test starts."""
+    pair = Pair(place)
+    with ending(*pair.hosts):
+        yield pair
+
+
+@pytest.fixture
+def pair(stopped_pair: Pair) -> Pair:
+    """Two linked daemons of this test alone."""
+    return stopped_pair.start()
+
+
+@pytest.fixture(scope="module")
+def calm_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two linked daemons of a whole file; nobody stops or breaks them."""
+    pair = Pair(tmp_path_factory.mktemp("d"))
+    with ending(*pair.hosts):
+        yield pair.start()
+
+
+@pytest.fixture
+def lone(place: Path) -> Iterator[Host]:
+    """A host without peers whose daemon the test starts."""
+    host = Host(place / "a", "bob-vm", "bob")
+    host.init()
+    with ending(host):
+        yield host

@@ -1,0 +1,218 @@
+"""The daemon's life: start, readiness, stop, and every start that is refused (docs/operations.md)."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.spec.daemon.rig import HANDOFFD, OURS, Host, Pair
+
+
+@pytest.fixture
+def manager(place: Path) -> Iterator[socket.socket]:
+    """A service manager's end of the notification socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(place / "notify"))
+        listening.settimeout(30.0)
+        yield listening
+
+
+def said(manager: socket.socket, word: str) -> str:
+    """Wait for a notification that holds this word."""
+    while True:
+        told = manager.recv(4096).decode()
+        if word in told.splitlines():
+            return told
+
+
+def refused(host: Host, code: int) -> str:
+    """Let the daemon start, see it end with this code, return what it said."""
+    host.start()
+    assert host.exit_code() == code
+    return host.log()
+
+
+def test_the_service_manager_is_told_of_readiness_life_reload_and_stop(lone: Host, manager: socket.socket) -> None:
+    environment = {"NOTIFY_SOCKET": str(manager.getsockname()), "WATCHDOG_USEC": "200000"}
+    lone.start(env=environment)
+    assert "STATUS=serving" in said(manager, "READY=1")
+    assert lone.is_ready()
+    said(manager, "WATCHDOG=1")
+    said(manager, "WATCHDOG=1")
+    lone.signal(signal.SIGHUP)
+    assert re.search(r"MONOTONIC_USEC=\d+", said(manager, "RELOADING=1"))
+    said(manager, "READY=1")
+    lone.signal(signal.SIGTERM)
+    said(manager, "STOPPING=1")
+    assert lone.exit_code() == 0
+
+
+def test_an_orderly_stop_takes_unclaimed_files_back_and_the_next_start_publishes_them(pair: Pair) -> None:
+    tid = pair.bob.hand_over("alice")
+    name = pair.alice.published(tid)
+    assert pair.alice.stop() == 0
+    assert name not in pair.alice.names("handoff")
+    assert pair.alice.names("relay/inbox/bob-vm") == [name, f"{name}.new"]
+    assert pair.alice.read("relay", "boot") == b"clean\n"
+    assert not (pair.alice.root / "relay" / "handoffd.sock").exists()
+    assert pair.alice.journal()[-1]["event"] == "daemon_stopped"
+    pair.alice.start().ready()
+    assert pair.alice.read("relay", "boot") != b"clean\n"
+    pair.alice.archive(pair.alice.claim(tid))
+    assert pair.bob.ended(tid)["reason"] == "completed"
+
+
+def test_nothing_is_published_between_the_clean_mark_and_the_end(pair: Pair) -> None:
+    """The tick of a stopping daemon must not undo what the stop has done."""
+    pair.alice.stop()
+    pair.alice.edit("# scan_interval_s: 1", "scan_interval_s: 0.1 #")
+    pair.alice.start().ready()
+    tids = [pair.bob.hand_over("alice") for _ in range(40)]
+    for tid in tids:
+        pair.alice.published(tid)
+    for _ in range(10):
+        assert pair.alice.stop() == 0
+        assert [name for name in pair.alice.names("handoff") if OURS.match(name)] == []
+        assert pair.alice.journal()[-1]["event"] == "daemon_stopped"
+        pair.alice.start().ready()
+    for tid in tids:
+        pair.alice.archive(pair.alice.claim(tid))
+        assert pair.bob.ended(tid)["reason"] == "completed"
+
+
+def test_a_stop_does_not_wait_for_polls_that_hang(pair: Pair) -> None:
+    poll = subprocess.Popen(
+        [sys.executable, "-c", POLL, str(pair.alice.local_port), pair.alice.token()], stdout=subprocess.PIPE
+    )
+    assert poll.stdout is not None
+    assert poll.stdout.readline() == b"asked\n"
+    pair.alice.signal(signal.SIGTERM)
+    assert pair.alice.exit_code() == 0
+    told, _ = poll.communicate(timeout=30)
+    assert told in (b"204\n", b"gone\n")
+
+
+POLL = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
+headers = {"Authorization": "Bearer " + sys.argv[2]}
+try:
+    connection.request("GET", "/api/v1/handoffs/poll?agent=alice&wait=30", headers=headers)
+    print("asked", flush=True)
+    print(connection.getresponse().status)
+except OSError:
+    print("gone")
+"""
+
+
+def test_a_second_daemon_on_a_root_is_refused(lone: Host, place: Path) -> None:
+    lone.start().ready()
+    second = subprocess.run(
+        [*HANDOFFD, "run", "--config", str(lone.config)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert second.returncode == 75
+    assert "another handoffd runs on" in second.stderr
+    assert str(lone.root) in second.stderr
+    assert lone.is_ready()
+
+
+def test_a_newer_layout_is_refused_and_both_versions_are_named(lone: Host) -> None:
+    lone.start().ready()
+    lone.stop()
+    (lone.root / "relay" / "format").write_text("2\n")
+    words = refused(lone, 2)
+    assert "'2'" in words
+    assert "'1'" in words
+
+
+def test_a_root_that_is_not_there_is_refused(lone: Host) -> None:
+    shutil.rmtree(lone.root)
+    assert f"{lone.root} does not exist" in refused(lone, 2)
+
+
+def test_an_address_beyond_loopback_is_refused_without_tls(lone: Host) -> None:
+    lone.edit(f"{{address: 127.0.0.1, port: {lone.local_port}}}", f"{{address: 0.0.0.0, port: {lone.local_port}}}")
+    words = refused(lone, 2)
+    assert "TLS" in words or "tls" in words
+    assert not (lone.root / "relay").exists()
+
+
+def test_a_port_in_use_is_named(lone: Host) -> None:
+    with socket.create_server(("127.0.0.1", lone.local_port)):
+        words = refused(lone, 1)
+    assert f"cannot listen on 127.0.0.1:{lone.local_port}: Address already in use" in words
+
+
+def test_a_directory_we_may_not_rename_in_is_refused_with_the_remedy(lone: Host) -> None:
+    without_rights = capless()
+    (lone.root / "handoff").chmod(0o500)
+    lone.start(*without_rights)
+    assert lone.exit_code() != 0
+    assert "chgrp" in lone.log()
+    assert "chmod" in lone.log()
+
+
+def test_a_root_we_may_not_enter_is_refused_with_the_remedy(lone: Host) -> None:
+    without_rights = capless()
+    lone.root.chmod(0o500)
+    lone.start(*without_rights)
+    assert lone.exit_code() == 77
+    assert str(lone.root) in lone.log()
+
+
+def capless() -> tuple[str, ...]:
+    """What to put before a command so that modes of files mean something to it, even for root."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv: root may read everything")
+    return ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+
+
+def test_a_file_nobody_may_read_stays_with_one_event(lone: Host) -> None:
+    lone.start(*capless()).ready()
+    file = lone.root / "handoff" / "secret-0.json"
+    file.with_name(".secret.tmp").write_text("{}")
+    file.with_name(".secret.tmp").chmod(0)
+    file.with_name(".secret.tmp").rename(file)
+    assert "denied" in lone.told("left_alone", file="secret-0.json")["detail"]
+    assert file.exists()
+
+
+def test_run_imports_nothing_of_the_command_line(lone: Host) -> None:
+    probe = (
+        "import sys, threading, os, signal, time\n"
+        "from handoffd.__main__ import outcome\n"
+        "threading.Timer(0.0, lambda: None)\n"
+        "import handoffd.app.daemon as daemon\n"
+        "def at_ready(self, status): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "daemon.Manager.ready = at_ready\n"
+        f"code = outcome(['run', '--config', {str(lone.config)!r}])\n"
+        "print(code, sorted({name.partition('.')[0] for name in sys.modules}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("0 "), done.stderr
+    for name in ("typer", "rich", "click", "cryptography", "watchfiles"):
+        assert f"'{name}'" not in done.stdout
+
+
+def test_a_fresh_daemon_is_small(pair: Pair) -> None:
+    assert max(host.resident_mib() for host in pair.hosts) < 80
+
+
+def test_the_log_as_json_parses_line_by_line(stopped_pair: Pair) -> None:
+    for host in stopped_pair.hosts:
+        host.add("log: {format: json, level: info}\n")
+    stopped_pair.start().deliver()
+    for host in stopped_pair.hosts:
+        assert host.stop() == 0
+        lines = [json.loads(line) for line in host.log().splitlines()]
+        assert {"daemon_started", "link_up", "completed", "daemon_stopped"} <= {line.get("event") for line in lines}
+        assert all({"at", "level", "logger"} <= line.keys() for line in lines)
