@@ -12,11 +12,11 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from handoffd import __version__
-from handoffd.cli import check, demo, events, init, listen, ls, reject, send, show, trace
+from handoffd.cli import check, demo, events, init, listen, ls, reject, resolve, send, show, status, trace
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.config import ConfigError
 
-COMMANDS = (init, check, demo, send, listen, ls, show, trace, events, reject)
+COMMANDS = (init, check, demo, send, listen, status, ls, show, trace, events, reject, resolve)
 
 EPILOG = (
     "Configuration: --config, else $HANDOFFD_CONFIG, ./handoffd.yaml, ~/.config/handoffd/handoffd.yaml, "

@@ -1,4 +1,4 @@
-"""`handoffd reject` against a socket that answers as a daemon would, and against none."""
+"""`handoffd reject`, `resolve` and `status` against a socket that answers as a daemon would, and against none."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ def daemon(ground: Ground, status: int, told: dict[str, object]) -> Iterator[lis
         def serve() -> None:
             client, _ = server.accept()
             with client:
-                while b"}" not in b"".join(asked):
+                while b"\r\n\r\n" not in b"".join(asked) or (b"POST" in asked[0] and b"}" not in b"".join(asked)):
                     asked.append(client.recv(4096))
                 client.sendall(head + body)
 
@@ -79,3 +79,57 @@ def test_what_this_host_received_is_not_its_to_withdraw(ground: Ground, capsys: 
     ground.put(RECEIPT)
     assert run(ground) == 1
     assert "not sent by this host" in capsys.readouterr().err
+
+
+def test_resolve_asks_first_and_changes_nothing_unasked(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    ground.put(QUEUED)
+    assert invoke(["resolve", T, "--root", str(ground.root)]) == 1
+    assert "nothing was changed" in capsys.readouterr().err
+
+
+def test_resolve_tells_how_the_handoff_ended(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    ground.put(QUEUED)
+    with daemon(ground, 200, {"tid": T, "state": "unknown", "record": {"reason": "outcome_unknown"}}) as asked:
+        assert invoke(["resolve", T, "--yes", "--root", str(ground.root)]) == 0
+    assert b"POST /operator/resolve" in asked[0]
+    assert "unknown (outcome_unknown)" in capsys.readouterr().out
+
+
+LINK = {
+    "peer": "alice-vm",
+    "state": "up",
+    "since": "2026-11-20T10:00:00.000Z",
+    "error": None,
+    "url": "https://alice-vm:8788",
+    "homes": ["alice"],
+    "round_trip_ms": 0.4,
+    "clock_offset_ms": -3,
+    "in_flight": 0,
+    "waiting": 2,
+}
+STATUS = {
+    "host": "bob-vm",
+    "root": "/srv/voice-shared",
+    "version": "1",
+    "epoch": "e" * 32,
+    "ready": True,
+    "counts": {"sender_queued": 2, "signatures": 9},
+    "links": [LINK],
+}
+
+
+def test_status_shows_links_and_what_is_in_hand(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(ground, 200, STATUS):
+        assert invoke(["status", "--root", str(ground.root)]) == 0
+    out = capsys.readouterr().out
+    assert "alice-vm  up since" in out
+    assert "round trip 0.4 ms, clock -3 ms" in out
+    assert "in hand: 2 sender queued" in out
+
+
+def test_status_puts_trouble_first_and_fails(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+    error = {"word": "wrong_token", "detail": "401", "remedy": "exchange the tokens again"}
+    with daemon(ground, 200, {**STATUS, "links": [{**LINK, "state": "refused", "error": error}]}):
+        assert invoke(["status", "--root", str(ground.root)]) == 1
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "warning: alice-vm: wrong_token: 401; exchange the tokens again"
