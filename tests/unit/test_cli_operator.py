@@ -1,5 +1,6 @@
 """`handoffd reject`, `resolve` and `status` against a socket that answers as a daemon would, and against none."""
 
+import io
 import json
 import socket
 import threading
@@ -81,10 +82,15 @@ def test_what_this_host_received_is_not_its_to_withdraw(ground: Ground, capsys: 
     assert "not sent by this host" in capsys.readouterr().err
 
 
-def test_resolve_asks_first_and_changes_nothing_unasked(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("answer", ["n\n", ""])
+def test_resolve_asks_first_and_changes_nothing_unasked(
+    ground: Ground, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
     ground.put(QUEUED)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     assert invoke(["resolve", T, "--root", str(ground.root)]) == 1
     assert "nothing was changed" in capsys.readouterr().err
+    assert ground.only().word == "queued"
 
 
 def test_resolve_tells_how_the_handoff_ended(ground: Ground, capsys: pytest.CaptureFixture[str]) -> None:
