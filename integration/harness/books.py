@@ -64,14 +64,18 @@ def unfinished(host: Host) -> list[str]:
 def audit(pair: Pair) -> Books:
     """Return the books with every fault found in them; balanced books have none."""
     books = gather(pair)
-    for tid in books.claims.keys() - books.written.keys():
-        books.blame(tid, "was claimed, but nobody wrote it")
+    for tid, count in books.claims.items():
+        if tid not in books.written:
+            books.blame(tid, "was claimed, but nobody wrote it")
+        if count > 1:
+            books.blame(tid, f"was claimed {count} times")
     files = {host.name: content_of(host) for host in pair.hosts}
     for tid, (sender, receiver) in books.written.items():
         check_end(books, tid, sender, receiver)
         check_files(books, tid, sender, files[sender.name], files[receiver.name])
     for host in pair.hosts:
         books.faults += [f"{host.name} still has {name}" for name in unfinished(host)]
+        books.faults += [f"an agent of {host.name} crashed: {line}" for line in host.agents_log()[-1:]]
     return books
 
 

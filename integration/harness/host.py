@@ -83,6 +83,11 @@ class Host:
         parsed = [json.loads(line) for line in lines]
         return [line for line in parsed if what in (None, line["what"])]
 
+    def agents_log(self) -> list[str]:
+        """Return what this host's agents wrote to standard error: nothing, unless one crashed."""
+        path = self.suite / "agents.log"
+        return path.read_text().splitlines() if path.exists() else []
+
     def journal(self) -> list[Fields]:
         """Return the events of this host's daemon."""
         try:

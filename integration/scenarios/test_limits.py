@@ -67,4 +67,4 @@ def assert_alice_hears_only_of_the_next(pair: Pair) -> None:
     written = pair.bob.hand_over_one("alice", caller="A good one")
     assert pair.bob.final(written.tid)["reason"] == "completed"
     assert [claim["sha256"] for claim in pair.alice.ledger(what="claimed")] == [written.tid]
-    assert (pair.alice.suite / "agents.log").read_text() == ""
+    assert pair.alice.agents_log() == []
