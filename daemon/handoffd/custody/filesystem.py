@@ -25,6 +25,8 @@ FSYNC_THREADS = 8
 SYNCFS_FROM = 16
 """Files in a group from which one syncfs beats fsyncs from threads; benchmarks/commit.py prints both."""
 
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+"""O_NONBLOCK: opening a FIFO that an agent (or an attacker) put there must not hang the custody thread."""
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 
@@ -141,7 +143,7 @@ class LinuxFilesystem:
             pass
         else:
             os.chmod(path, mode)
-            _sync_path(path.parent)
+        _sync_path(path.parent)  # also of one that is there: whoever made it may have ended before this flush
         self._fds[directory] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def moved(self, directory: str) -> bool:
@@ -166,10 +168,8 @@ class LinuxFilesystem:
 
     def read(self, directory: str, name: str, limit_bytes: int = ROUTE_LIMIT_BYTES) -> tuple[bytes, Stat]:
         """Return at most limit_bytes + 1 bytes. Raises FileNotFoundError, NotRegular."""
-        # O_NONBLOCK: opening a FIFO that an agent (or an attacker) put there must not hang the custody thread.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
         try:
-            fd = os.open(name, flags, dir_fd=self._fds[directory])
+            fd = os.open(name, _READ_FLAGS, dir_fd=self._fds[directory])
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
                 raise NotRegular(errno.EINVAL, "not a regular file", name) from None
@@ -233,7 +233,7 @@ class LinuxFilesystem:
     def _sync_file(self, place: tuple[str, str]) -> OSError | None:
         directory, name = place
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fds[directory])
+            fd = os.open(name, _READ_FLAGS, dir_fd=self._fds[directory])
         except OSError as error:
             return error
         try:
