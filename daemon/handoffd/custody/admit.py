@@ -116,11 +116,13 @@ class Admitter:
         return None
 
     def _refuse_bytes(self, arrival: Arrival, tid: TransferId, detail: str) -> Answer:
-        """Final without a tombstone: it follows from the bytes alone (b3)."""
+        """Final without a tombstone: it follows from the bytes alone (b3), and from the settings, which may have
+        become stricter since T was stored; then what is durable counts (b2)."""
         way = route(arrival.data)
         refusal = self._check_parties(arrival, tid, way.sender, way.to) if way is not None else None
-        if refusal is not None:
-            return refusal
+        answer = refusal or self._known(arrival, tid)
+        if answer is not None:
+            return answer
         return Answer(422, tid=tid, reason=Reason.REFUSED_POLICY, detail=detail, final=True)
 
     def _known(self, arrival: Arrival, tid: TransferId) -> Answer | None:
@@ -246,9 +248,10 @@ class Admitter:
             self._tree.tell(Waiting(AgentName(receipt.facts.to)))
 
     def publish_waiting(self) -> None:
-        """Publish what a full disk or an unfinished start left in inbox/."""
+        """Publish what a full disk or an unfinished start left in inbox/; what is late waits for the janitor there."""
+        now = self._tree.clock.wall()
         for receipt in list(self._tree.ledger.receipts.values()):
-            if receipt.place == Place.NEW:
+            if receipt.place == Place.NEW and now <= receipt.facts.expires_at:
                 self.publish(receipt)
 
     def record(self, receipt: Receipt) -> Record:
