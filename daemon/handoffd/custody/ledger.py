@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from handoffd.custody.memory import Forgettable, Signatures
 from handoffd.protocol.moment import format_moment
-from handoffd.protocol.name import AgentName, FileName, Nonce, TransferId
+from handoffd.protocol.name import AgentName, BadName, FileName, Nonce, TransferId, agent_name
+from handoffd.protocol.name import handoff_id as legal_id
 from handoffd.protocol.payload import Envelope, identity_of, label, route
 from handoffd.protocol.reason import Reason, State
 from handoffd.protocol.record import Record
@@ -52,15 +53,19 @@ def facts_of(envelope: Envelope) -> Facts:
 
 def facts_in(tid: TransferId, data: bytes) -> Facts:
     """Return what parses of bytes that may be anything (custody.md section 3, last paragraph)."""
-    way, (handoff_id, hmac) = route(data), label(data)
-    if way is None or handoff_id is None or hmac is None:
+    way, (text, hmac) = route(data), label(data)
+    if way is None or hmac is None:
         return Facts(tid)
+    try:
+        sender, to, handoff_id = agent_name(way.sender), agent_name(way.to), legal_id(text)
+    except BadName:
+        return Facts(tid, expires_at=way.expires_at or 0.0)  # a record with such names could not be read again
     return Facts(
         tid=tid,
         handoff_id=handoff_id,
-        identity=identity_of(way.sender, way.to, handoff_id, hmac),
-        sender=way.sender,
-        to=way.to,
+        identity=identity_of(sender, to, handoff_id, hmac),
+        sender=sender,
+        to=to,
         expires_at=way.expires_at or 0.0,
         expires_text=None if way.expires_at is None else format_moment(way.expires_at),
         hmac=hmac,
@@ -249,14 +254,21 @@ class Ledger:
             self._feeds[peer] = Feed(self._salt)
         return self._feeds[peer]
 
+    def remember(self, tid: TransferId, handoff_id: str) -> None:
+        """Let a transfer that ended before the last start be found by its handoff_id."""
+        self._by_label.setdefault(handoff_id, {})[tid] = None
+        self._keep_recent(tid, handoff_id)
+
     def _label(self, facts: Facts) -> None:
         if facts.handoff_id is not None:
             self._by_label.setdefault(facts.handoff_id, {})[facts.tid] = None
 
     def _ended(self, facts: Facts) -> None:
-        if facts.handoff_id is None:
-            return
-        self._recent[facts.tid] = facts.handoff_id
+        if facts.handoff_id is not None:
+            self._keep_recent(facts.tid, facts.handoff_id)
+
+    def _keep_recent(self, tid: TransferId, handoff_id: str) -> None:
+        self._recent[tid] = handoff_id
         if len(self._recent) > RECENT_LIMIT:
             tid, handoff_id = self._recent.popitem(last=False)
             self._by_label.get(handoff_id, {}).pop(tid, None)

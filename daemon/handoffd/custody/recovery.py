@@ -14,7 +14,7 @@ from handoffd.custody.admit import Admitter
 from handoffd.custody.closing import Close, Closing
 from handoffd.custody.ending import Ending
 from handoffd.custody.filesystem import NotRegular
-from handoffd.custody.ledger import Facts, Place, Receipt, Sending, facts_in
+from handoffd.custody.ledger import RECENT_LIMIT, Facts, Place, Receipt, Sending, facts_in
 from handoffd.custody.observe import Observer
 from handoffd.custody.recall import Recall
 from handoffd.custody.send import Sender
@@ -159,20 +159,27 @@ class Recovery:
 
     def _remember_outcomes(self) -> None:
         """Rebuild S and what may be forgotten from outcome/; only records younger than their times matter."""
-        now = self._tree.clock.wall()
+        labels: list[tuple[str, TransferId, str]] = []
         for name in self._tree.fs.names(layout.OUTCOME):
             tid = name.removesuffix(".json")
             record = self._read_outcome(TransferId(tid)) if is_transfer_id(tid) else None
-            if record is None or record.expires_at is None:
-                continue
-            try:
-                expires_at = parse_moment(record.expires_at)
-            except ValueError:
-                continue
-            if expires_at + SIGNATURE_MEMORY_S > now and record.reason not in (Reason.VARIANT, Reason.MALFORMED):
-                self._tree.ledger.signatures.reserve(record.identity, record.tid, expires_at)
-            if record.sender in self._tree.settings.agents and record.peer in self._tree.settings.peers:
-                self._steps.ending.owe_forget(str(record.peer), record.tid, expires_at)
+            if record is not None:
+                self._remember_outcome(record)
+                if record.handoff_id is not None:
+                    labels.append((record.at, record.tid, record.handoff_id))
+        for _, tid, handoff_id in sorted(labels)[-RECENT_LIMIT:]:
+            self._tree.ledger.remember(TransferId(tid), handoff_id)
+
+    def _remember_outcome(self, record: Record) -> None:
+        try:
+            expires_at = parse_moment(record.expires_at or "")
+        except ValueError:
+            return
+        young = expires_at + SIGNATURE_MEMORY_S > self._tree.clock.wall()
+        if young and record.reason not in (Reason.VARIANT, Reason.MALFORMED):
+            self._tree.ledger.signatures.reserve(record.identity, record.tid, expires_at)
+        if record.sender in self._tree.settings.agents and record.peer in self._tree.settings.peers:
+            self._steps.ending.owe_forget(str(record.peer), record.tid, expires_at)
 
     def _read_outcome(self, tid: TransferId) -> Record | None:
         try:
