@@ -12,7 +12,7 @@ from handoffd.custody.closing import Close, Closing
 from handoffd.custody.ledger import Facts, Place, Receipt
 from handoffd.custody.message import Batch
 from handoffd.custody.observe import Observer
-from handoffd.custody.tree import Tree
+from handoffd.custody.tree import BadOutcome, Tree
 from handoffd.protocol.name import TransferId
 from handoffd.protocol.reason import Delivered, Reason
 from handoffd.protocol.record import Record
@@ -98,5 +98,8 @@ class Recall:
         receipt = self._own_receipt(asked, tid)
         if receipt is not None:
             return self._admitter.record(receipt)
-        record = self._tree.outcome(tid)
+        try:
+            record = self._tree.outcome(tid)
+        except BadOutcome:
+            return None  # no verdict that we could give
         return record if record is not None and record.peer == asked.peer else None

@@ -4,11 +4,13 @@ It owns the answers to states, lookups and artefact requests, and the deletion o
 stay true: unknown and foreign look the same, and an outcome is deleted only when no late request can need it.
 """
 
+from contextlib import suppress
+
 from handoffd.custody import layout
 from handoffd.custody.admit import Admitter, problem
 from handoffd.custody.message import Answer, Batch, Lookup, Principal, StatesNews, StatesQuery
 from handoffd.custody.send import Sender
-from handoffd.custody.tree import Tree
+from handoffd.custody.tree import BadOutcome, Tree
 from handoffd.protocol.moment import parse_moment
 from handoffd.protocol.name import TransferId, is_transfer_id
 from handoffd.protocol.payload import transfer_id
@@ -39,15 +41,17 @@ class Reporter:
         tids, cursor = changes if changes is not None else ([], "")
         records, lost = [], []
         for tid, state in asked.known.items():
-            record = self._of_peer(asked.peer, tid)
-            if record is None:
-                lost.append(tid)
-            elif rises(state, record.state):
-                records.append(record)
+            with suppress(BadOutcome):  # neither news nor a loss, and no reason to be silent about the others
+                record = self._of_peer(asked.peer, tid)
+                if record is None:
+                    lost.append(tid)
+                elif rises(state, record.state):
+                    records.append(record)
         for tid in tids:
-            record = self._of_peer(asked.peer, tid) if tid not in asked.known else None
-            if record is not None:
-                records.append(record)
+            with suppress(BadOutcome):
+                record = self._of_peer(asked.peer, tid) if tid not in asked.known else None
+                if record is not None:
+                    records.append(record)
         if changes is None:
             _, cursor = self._tree.ledger.feed(asked.peer).since(None, 0) or ([], "")
         return StatesNews(tuple(records), cursor, reset=changes is None, lost=tuple(lost))
@@ -104,16 +108,18 @@ class Reporter:
 
     def forget(self, asked: Batch) -> tuple[Record | None, ...]:
         """The peer has recorded these outcomes; remembered in memory only."""
-        answers: list[Record | None] = []
-        for tid in asked.tids:
+        return tuple(self._forget_one(asked.peer, tid) for tid in asked.tids)
+
+    def _forget_one(self, peer: str, tid: TransferId) -> Record | None:
+        try:
             record = self._tree.outcome(tid) if tid not in self._tree.ledger.receipts else None
-            if record is not None and record.peer == asked.peer:
-                self._tree.ledger.feed(asked.peer).drop(tid)
-                self._tree.ledger.forgettable.add(tid, self._expiry(record) + self._tree.settings.forget_after_s)
-                answers.append(record)
-            else:
-                answers.append(None)
-        return tuple(answers)
+        except BadOutcome:
+            return None  # it stays, for the operator
+        if record is None or record.peer != peer:
+            return None
+        self._tree.ledger.feed(peer).drop(tid)
+        self._tree.ledger.forgettable.add(tid, self._expiry(record) + self._tree.settings.forget_after_s)
+        return record
 
     def _expiry(self, record: Record) -> float:
         """A tombstone does not say when T expires; at the latest max_ttl from now."""
@@ -140,8 +146,13 @@ class Reporter:
     def _next_retained(self, now: float) -> list[str]:
         portion, self._old = self._old[:DELETES_PER_TICK], self._old[DELETES_PER_TICK:]
         oldest_ns = int((now - self._tree.settings.retain_s) * 1e9)
-        kept = self._tree.fs
-        return [n for n in portion if (s := kept.stat(layout.OUTCOME, n)) is not None and s.mtime_ns < oldest_ns]
+        return [name for name in portion if self._is_old(name, oldest_ns)]
+
+    def _is_old(self, name: str, oldest_ns: int) -> bool:
+        """Tell whether an outcome is past its time, and not still waiting for its artefact."""
+        seen = self._tree.fs.stat(layout.OUTCOME, name)
+        is_open = TransferId(name.removesuffix(".json")) in self._tree.ledger.sendings
+        return seen is not None and seen.mtime_ns < oldest_ns and not is_open
 
     def _delete(self, names: list[str]) -> None:
         if not names:
