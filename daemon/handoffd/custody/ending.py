@@ -187,10 +187,12 @@ class Ending:
 
     def _strike(self, sending: Sending, record: Record) -> None:
         self._tree.ledger.drop_sending(sending)
+        # Bytes that do not say when they expire: their outcome is kept as if they had just done so.
+        expires_at = sending.facts.expires_at or self._tree.clock.wall()
         if sending.maybe_sent or _peer_has(sending) or record.by == sending.peer:
-            self.owe_forget(sending.peer, sending.tid, sending.facts.expires_at)
+            self.owe_forget(sending.peer, sending.tid, expires_at)
         else:
-            self.forgotten(sending.tid, sending.facts.expires_at)
+            self.forgotten(sending.tid, expires_at)
 
     # ------------------------------------------------------------ the view at claimed/X (a12)
 
