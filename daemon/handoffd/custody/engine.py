@@ -165,14 +165,17 @@ class Engine:
 
     def look(self, hints: Sequence[Seen]) -> list[bool]:
         """Follow the watch's hints; an empty set of names means the whole directory. True as in `tick`."""
-        for seen in hints:
-            if layout.HANDOFF in seen:
-                self._taker.hint(sorted(seen[layout.HANDOFF]) or self._tree.fs.names(layout.HANDOFF))
+        self._guarded(lambda: self._hint(hints))
         self._take_next()
         merged = _merged(hints)
         if merged:
             self._guarded(lambda: self._observer.look(merged))
         return [self._taker.has_more] * len(hints)
+
+    def _hint(self, hints: Sequence[Seen]) -> None:
+        for seen in hints:
+            if layout.HANDOFF in seen:
+                self._taker.hint(sorted(seen[layout.HANDOFF]) or self._tree.fs.names(layout.HANDOFF))
 
     def _take_next(self) -> None:
         names = self._taker.next_names()
@@ -184,6 +187,7 @@ class Engine:
         clock = self._tree.clock
         offset = clock.wall() - clock.boottime()
         before, self._wall_minus_boot = self._wall_minus_boot, offset
+        self._tree.stepped_back_s += max(0.0, (before or offset) - offset)
         if before is not None and abs(offset - before) > CLOCK_JUMP_S:
             self._tree.rest_until_b = clock.boottime() + CLOCK_JUMP_REST_S
             self._tree.journal.write("clock_jumped", detail=f"by {offset - before:+.1f} s; nothing expires for 60 s")

@@ -16,7 +16,7 @@ from handoffd.custody.filesystem import Stat
 from handoffd.custody.ledger import Place, Receipt
 from handoffd.custody.message import Seen
 from handoffd.custody.tree import Tree
-from handoffd.protocol.name import TransferId, is_file_name, tid_of_published
+from handoffd.protocol.name import TransferId, tid_of_published
 from handoffd.protocol.payload import label, rejection_words
 from handoffd.protocol.reason import Reason, State
 from handoffd.protocol.record import DETAIL_LIMIT, Artefact
@@ -32,6 +32,8 @@ from handoffd.protocol.timing import (
 WORDS_LIMIT_BYTES = 64 << 10
 MARGIN_NS = 2_000_000_000
 """Files changed up to this long before publication are read too: the file system's clock ticks coarsely."""
+ARTEFACT_NAME_LIMIT = 200
+"""A record does not hold a longer one (protocol/record.py), and one that cannot be read again would end nothing."""
 LOOK_PAUSE_S = VANISHED_S / VANISHED_LOOKS
 
 
@@ -162,7 +164,7 @@ class Observer:
     def _changed_names(self, directory: str) -> list[str]:
         """Return the names in a directory changed since the oldest open publication."""
         open_since = [r.published_ns for r in self._tree.ledger.receipts.values() if r.place == Place.AWAY]
-        since = min(open_since, default=0) - MARGIN_NS
+        since = min(open_since, default=0) - MARGIN_NS - int(self._tree.stepped_back_s * 1e9)
         names = []
         for name in self._tree.fs.names(directory):
             found = self._tree.fs.stat(directory, name)
@@ -172,7 +174,7 @@ class Observer:
 
     def _match_all(self, directory: str, names: Iterable[str], found: Findings) -> None:
         for name in names:
-            if is_file_name(name) or name.endswith(".json"):
+            if name.endswith(".json") and not name.startswith("."):  # hidden ones are temporary
                 self._match(directory, name, found)
 
     def _match(self, directory: str, name: str, found: Findings) -> bool:
@@ -223,7 +225,8 @@ class Observer:
         if data is None or self._is_unripe(directory, name, data):
             return
         sha256 = hashlib.sha256(data).hexdigest()
-        artefact = None if sha256 == receipt.tid else Artefact(name, TransferId(sha256), len(data))
+        changed = sha256 != receipt.tid and len(name) <= ARTEFACT_NAME_LIMIT
+        artefact = Artefact(name, TransferId(sha256), len(data)) if changed else None
         if directory == layout.ARCHIVE:
             reason, words = Reason.COMPLETED, ""
         else:
