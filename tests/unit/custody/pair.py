@@ -30,10 +30,12 @@ from handoffd.custody.message import (
     Want,
 )
 from handoffd.custody.tree import Settings
-from handoffd.protocol.name import AgentName, HostName
+from handoffd.protocol.name import AgentName, HostName, TransferId, published_name
+from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.signature import sign
 
 SECRET = b"pair-secret"
+X = "0011223344556677-0.json"
 START = float(int(time.time()))
 """The kernel stamps files with its own time, and custody compares the two."""
 
@@ -146,6 +148,24 @@ class Host:
         os.rename(self.root / "handoff" / name, self.root / "claimed" / name)
         return name
 
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write as an agent does, to any of its directories."""
+        target = self.root / path
+        part = target.with_name(f".{target.name}.tmp")
+        part.write_bytes(data)
+        os.replace(part, target)
+
+    def restart(self) -> "Host":
+        self.crash()
+        return self.start()
+
+    def outcome(self) -> dict[str, Any]:
+        (only,) = self.outcomes()
+        return only
+
     def outcomes(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in sorted((self.root / "relay/outcome").glob("*.json"))]
 
@@ -209,6 +229,15 @@ class Pair:
         debts = source.engine.debts([target.name])[0]
         (records,) = target.engine.revoke([Batch(source.name, debts.revoke)])
         source.engine.mirror([Mirror(target.name, record, 0) for record in records if record])
+
+    def cross(self, data: bytes | None = None, name: str = X) -> tuple[TransferId, str]:
+        """Take a handoff at A and publish it at B; return T and N."""
+        data = payload() if data is None else data
+        self.a.drop(name, data)
+        self.a.tick()
+        self.push()
+        tid = transfer_id(data)
+        return tid, published_name(json.loads(data)["caller_hash"], tid)
 
     def advance(self, seconds: float) -> None:
         for host in (self.a, self.b):
