@@ -115,7 +115,7 @@ def _known(fields: dict[str, object]) -> dict[TransferId, State]:
         try:
             known[_tid(text, "known")] = State(str(word))
         except ValueError:
-            raise bad_request(f"known.{text}: {str(word)[:40]!r} is not a state.") from None
+            raise bad_request(f"known.{text[:80]}: {str(word)[:40]!r} is not a state.") from None
     return known
 
 

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ class Running:
             sent["Authorization"] = f"Bearer {token}"
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         url = f"http://127.0.0.1:{self.port}{path}"
-        async with self.session.request(method, url, data=data, headers=sent) as response:
+        file = BytesIO(data) if data and len(data) > 1 << 20 else data  # aiohttp warns of large bytes
+        async with self.session.request(method, url, data=file, headers=sent) as response:
             raw = await response.read()
             return Answered(response.status, response.headers, raw, _json(response, raw))
 
