@@ -84,7 +84,8 @@ class Claims:
             return problem(Problem.ALREADY_CLAIMED, receipt.tid, "another claimed it first")
         receipt.winner, receipt.place = (asked.agent, nonce), Place.ACCEPTED
         fs.sync_directories((own, layout.HANDOFF))
-        self._observer.mark_claimed(receipt)
+        # The file's own time, which a restart reads as well: the archive's name is made of it.
+        self._observer.mark_claimed(receipt, fs.stat(own, receipt.accepted_name))
         return self._hand_out(receipt, safe_to_retry=asked.nonce is not None)
 
     def _hand_out(self, receipt: Receipt, *, safe_to_retry: bool) -> Answer:

@@ -16,6 +16,7 @@ from handoffd.custody.filesystem import Stat
 from handoffd.custody.ledger import Place, Receipt
 from handoffd.custody.message import Seen
 from handoffd.custody.tree import Tree
+from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import TransferId, tid_of_published
 from handoffd.protocol.payload import label, rejection_words
 from handoffd.protocol.reason import Reason, State
@@ -268,10 +269,10 @@ class Observer:
                 self.mark_claimed(receipt)
         self._closing.close(found.closes)
 
-    def mark_claimed(self, receipt: Receipt) -> None:
-        """Enter a claim that is durable."""
+    def mark_claimed(self, receipt: Receipt, seen: Stat | None = None) -> None:
+        """Enter a claim that is durable; `seen`: the file whose last change was the claim."""
         receipt.state = State.CLAIMED
-        receipt.edges["claimed"] = self._tree.now_text()
+        receipt.edges["claimed"] = self._tree.now_text() if seen is None else format_moment(seen.ctime_ns / 1e9)
         self._tree.note_edge("claimed", receipt.facts, role="receiver", peer=receipt.peer, file=receipt.name)
         self._tree.changed(receipt.peer, receipt.tid)
 
