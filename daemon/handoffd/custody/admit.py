@@ -13,12 +13,16 @@ from handoffd.custody import layout
 from handoffd.custody.filesystem import NewFile
 from handoffd.custody.ledger import Facts, Place, Receipt, facts_of
 from handoffd.custody.message import Answer, Arrival, Waiting
+from handoffd.custody.origin import Origin
 from handoffd.custody.tree import Tree
 from handoffd.protocol.admission import Inadmissible, admit
-from handoffd.protocol.name import AgentName, FileName, TransferId
+from handoffd.protocol.name import AgentName, FileName, HostName, TransferId
 from handoffd.protocol.payload import Envelope, route, transfer_id
 from handoffd.protocol.reason import HTTP_STATUS, PROBLEM_STATUS, Delivered, Problem, Reason, State
 from handoffd.protocol.record import Record
+from handoffd.protocol.timing import PENDING_LIMIT, is_beyond
+
+BEYOND = "expires_at lies further ahead of this host's clock than max_ttl allows"
 
 
 @dataclass(slots=True)
@@ -28,6 +32,7 @@ class Newcomer:
     envelope: Envelope
     data: bytes
     peer: str
+    outward: HostName | None = None
     slots: list[int] = field(default_factory=list)
     salt: str = ""
 
@@ -55,6 +60,7 @@ class Admitter:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._origin = Origin(tree)
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[Answer]:
         """Admit a group: all writes, one set of file flushes, all renames, each directory once, then the answers."""
@@ -70,7 +76,8 @@ class Admitter:
             elif isinstance(judged, Record):
                 tombstones.append((number, judged))
         self._bury(tombstones, answers)
-        self._store(list(fresh.values()), answers)
+        self._store([one for one in fresh.values() if one.outward is None], answers)
+        self._send_on([one for one in fresh.values() if one.outward is not None], answers)
         return [answer if answer is not None else _unavailable(TransferId("")) for answer in answers]
 
     # ------------------------------------------------------------ b1 to b3
@@ -107,10 +114,11 @@ class Admitter:
         if sender not in arrival.principal.sends:
             detail = f"from_agent {sender[:63]!r} may not be sent with this token"
             return problem(Problem.FORBIDDEN, tid, detail)
-        if tid in self._tree.ledger.sendings and tid not in self._tree.ledger.receipts:
+        by_agent = arrival.principal.agent is not None
+        if tid in self._tree.ledger.sendings and tid not in self._tree.ledger.receipts and not by_agent:
             path = " > ".join((*arrival.path, self._tree.settings.host))
             return problem(Problem.LOOP, tid, f"came round in a circle: {path}")
-        if to not in self._tree.settings.agents:
+        if to not in self._tree.settings.agents and not (by_agent and to in self._tree.settings.homes):
             detail = f"to_agent {to[:63]!r} is not at home on {self._tree.settings.host}"
             return problem(Problem.NOT_HERE, tid, detail)
         return None
@@ -130,21 +138,35 @@ class Admitter:
         receipt = self._tree.ledger.receipts.get(tid)
         if receipt is not None:
             return Answer(200, tid=tid, record=self.record(receipt))
+        sending = self._tree.ledger.sendings.get(tid)
+        if sending is not None and sending.outcome is None:
+            return Answer(200, tid=tid, record=self._origin.record(sending))
         record = self._tree.outcome(tid)
         return None if record is None else ended(record)
 
-    def _newcomer(self, arrival: Arrival, envelope: Envelope) -> Newcomer | Record:
-        tree, facts = self._tree, facts_of(envelope)
+    def _newcomer(self, arrival: Arrival, envelope: Envelope) -> Newcomer | Record | Answer:
+        tree, facts, peer = self._tree, facts_of(envelope), arrival.principal.peer
+        if tree.ledger.pending(peer) >= PENDING_LIMIT:
+            detail = f"{PENDING_LIMIT} handoffs of {peer} are open here; send it again when some have ended"
+            return problem(Problem.RATE_LIMITED, envelope.tid, detail)
         if tree.ledger.signatures.holder_differs(envelope.identity, envelope.tid):
             detail = "other bytes with the same sender, target, handoff_id and hmac came first"
             return self._tombstone(arrival, facts, Reason.VARIANT, detail)
-        if tree.clock.wall() > envelope.expires_at:
+        now = tree.clock.wall()
+        if now > envelope.expires_at:
             return self._tombstone(arrival, facts, Reason.EXPIRED, "expired before it arrived")
+        if is_beyond(envelope.expires_at, now, tree.settings.max_ttl_s):
+            return self._tombstone(arrival, facts, Reason.REFUSED_POLICY, BEYOND)
         tree.ledger.signatures.reserve(envelope.identity, envelope.tid, envelope.expires_at)
-        return Newcomer(envelope, arrival.data, arrival.principal.peer)
+        outward = None if envelope.to in tree.settings.agents else tree.settings.homes.get(envelope.to)
+        return Newcomer(envelope, arrival.data, arrival.principal.peer, outward)
 
-    def _tombstone(self, arrival: Arrival, facts: Facts, reason: Reason, detail: str) -> Record:
+    def _tombstone(self, arrival: Arrival, facts: Facts, reason: Reason, detail: str) -> Record | Answer:
         peer = arrival.principal.peer
+        if not self._tree.may_bury(peer):
+            return problem(
+                Problem.RATE_LIMITED, facts.tid, f"refused, {reason.value}; too many such payloads this hour"
+            )
         return self._tree.ending(facts, reason, Delivered.NOT_DELIVERED, peer, None, detail)
 
     def _bury(self, tombstones: list[tuple[int, Record]], answers: list[Answer | None]) -> None:
@@ -181,6 +203,23 @@ class Admitter:
         tree.fs.sync_directories(dict.fromkeys(layout.inbox(receipt.peer) for _, receipt in stored))
         for newcomer, receipt in stored:
             self._fill(newcomer, answers, self._own(receipt))
+
+    def _send_on(self, newcomers: list[Newcomer], answers: list[Answer | None]) -> None:
+        """Take custody of what local agents post for other hosts, as one group."""
+        for newcomer in newcomers:
+            newcomer.salt = self._tree.salt()
+        failures = self._tree.fs.create([NewFile(layout.TMP, one.salt, one.data) for one in newcomers])
+        written = [one for one, failure in zip(newcomers, failures, strict=True) if failure is None]
+        taken = self._origin.take([(one.envelope, one.salt, one.outward) for one in written if one.outward])
+        sendings = dict(zip((one.envelope.tid for one in written), taken, strict=True))
+        for newcomer in newcomers:
+            sending = sendings.get(newcomer.envelope.tid)
+            if sending is None:
+                self._tree.ledger.signatures.release(newcomer.envelope.identity, newcomer.envelope.tid)
+                self._fill(newcomer, answers, _unavailable(newcomer.envelope.tid))
+                continue
+            self._origin.offer(sending, newcomer.data)
+            self._fill(newcomer, answers, Answer(201, tid=sending.tid, record=self._origin.record(sending)))
 
     def _name(self, newcomer: Newcomer) -> Receipt | None:
         """b4: the token first, then the receipt; a receipt alone would look published."""

@@ -13,6 +13,7 @@ from handoffd.custody.ledger import Place, Receipt
 from handoffd.custody.tree import Tree
 from handoffd.protocol.moment import parse_moment
 from handoffd.protocol.name import TransferId, is_file_name
+from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import Reason, delivered_after
 from handoffd.protocol.record import Artefact, Record
 
@@ -44,7 +45,7 @@ class Closing:
         written = self._tree.write_outcomes([self._record(one) for one in group])
         for one, record in zip(group, written, strict=True):
             if record is not None:
-                self._clear_or_keep(one.receipt, record)
+                self.clear_or_keep(one.receipt, record)
                 self._tell(one.receipt, record)
 
     def repeat(self) -> None:
@@ -54,7 +55,8 @@ class Closing:
                 self.clear(receipt, record)
                 del self._uncleared[receipt.tid]
 
-    def _clear_or_keep(self, receipt: Receipt, record: Record) -> None:
+    def clear_or_keep(self, receipt: Receipt, record: Record) -> None:
+        """Make the last moves of a receipt that has its outcome, now or on a later tick; never raises OSError."""
         try:
             self.clear(receipt, record)
         except OSError as error:
@@ -82,7 +84,7 @@ class Closing:
     def _clear_accepted(self, receipt: Receipt, record: Record) -> None:
         """The winner's file, by the end it gave it; the view at claimed/N goes first."""
         directory, name = layout.inbox(receipt.peer), receipt.accepted_name
-        self._tree.fs.unlink(layout.CLAIMED, receipt.name)
+        self._remove_view(receipt)
         if record.artefact is not None:
             home = layout.ARCHIVE if record.reason is Reason.COMPLETED else layout.REJECTED
             self._tree.place(directory, name, home, f"{record.artefact.name}.original", receipt.tid)
@@ -90,6 +92,15 @@ class Closing:
             self._tree.place(directory, name, layout.ARCHIVE, archive_name(receipt, record), receipt.tid)
         else:
             self._tree.reject(directory, name, receipt.name, record)
+
+    def _remove_view(self, receipt: Receipt) -> None:
+        """Remove the copy at claimed/N if it is still ours: a file with the payload's bytes."""
+        try:
+            data, _ = self._tree.fs.read(layout.CLAIMED, receipt.name)
+        except OSError:
+            return
+        if transfer_id(data) == receipt.tid:
+            self._tree.fs.unlink(layout.CLAIMED, receipt.name)
 
     def _tell(self, receipt: Receipt, record: Record) -> None:
         assert record.reason is not None

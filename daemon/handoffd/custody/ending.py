@@ -77,7 +77,7 @@ class Ending:
             if record is not None and sending.outcome is None:
                 sending.outcome = record
                 self._tell(sending, record)
-                self._finish_or_keep(sending, record)
+                self.finish_or_keep(sending, record)
                 done.append((sending, record))
         return done
 
@@ -88,7 +88,8 @@ class Ending:
                 self.finish(sending, record)
                 del self._unfinished[sending.tid]
 
-    def _finish_or_keep(self, sending: Sending, record: Record) -> None:
+    def finish_or_keep(self, sending: Sending, record: Record) -> None:
+        """Make the last moves of a transfer that has its outcome, now or on a later tick; never raises OSError."""
         try:
             self.finish(sending, record)
         except OSError as error:
@@ -116,7 +117,7 @@ class Ending:
 
     # ------------------------------------------------------------ a13 to a15
 
-    def finish(self, sending: Sending, record: Record, *, restarted: bool = False) -> None:
+    def finish(self, sending: Sending, record: Record) -> None:
         """Remove the view; then fetch the artefact if there is one, else make the last moves."""
         self._remove_view(sending)
         if record.artefact is not None and self._fetchable(record):

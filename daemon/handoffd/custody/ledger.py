@@ -5,7 +5,7 @@ changes. Everything here is rebuilt from the directories at start. The rule that
 outlives its transfer by more than the times of protocol/timing.py, so memory follows open work, not history.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -87,7 +87,6 @@ class Sending:
     due_b: float = 0.0
     asked_b: float | None = None
     refusal: str = ""
-    refused_status: int = 0
     view: FileName | None = None
     withdrawn: bool = False
     doubt_told: bool = False
@@ -204,6 +203,7 @@ class Ledger:
         self._salt = salt
         self._by_peer: dict[str, dict[TransferId, Sending]] = {}
         self._by_inode: dict[int, Receipt] = {}
+        self._pending: Counter[str] = Counter()
         self._by_label: dict[str, dict[TransferId, None]] = {}
         self._recent: OrderedDict[TransferId, str] = OrderedDict()
         self._feeds: dict[str, Feed] = {}
@@ -226,15 +226,22 @@ class Ledger:
 
     def add_receipt(self, receipt: Receipt) -> None:
         """Enter a transfer we received."""
+        if receipt.tid not in self.receipts:
+            self._pending[receipt.peer] += 1
         self.receipts[receipt.tid] = receipt
         self._by_inode[receipt.inode] = receipt
         self._label(receipt.facts)
 
     def drop_receipt(self, receipt: Receipt) -> None:
         """Strike a transfer that has ended."""
-        self.receipts.pop(receipt.tid, None)
+        if self.receipts.pop(receipt.tid, None) is not None:
+            self._pending[receipt.peer] -= 1
         self._by_inode.pop(receipt.inode, None)
         self._ended(receipt.facts)
+
+    def pending(self, peer: str) -> int:
+        """Return how many transfers of a peer, or of an agent that speaks HTTP, are open here."""
+        return self._pending[peer]
 
     def receipt_of_inode(self, inode: int) -> Receipt | None:
         """Return the open receipt whose file this is."""

@@ -87,6 +87,7 @@ class Recall:
             for tid in asked.tids
             if tid not in tree.ledger.receipts and tid not in tree.ledger.sendings and not tree.has_outcome(tid)
         ]
+        unknown = [tid for tid in unknown if tree.may_bury(asked.peer)]
         tree.write_outcomes(
             [
                 tree.ending(Facts(tid), Reason.REVOKED, Delivered.NOT_DELIVERED, asked.peer, None, "never came here")

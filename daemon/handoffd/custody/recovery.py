@@ -224,7 +224,7 @@ class Recovery:
             receipt.place = Place.PULLED
         if have.new:
             fs.unlink(own, f"{name}.new")
-        self._steps.closing.clear(receipt, record)
+        self._steps.closing.clear_or_keep(receipt, record)
 
     def _recover_receipt(self, peer: str, name: FileName, tid: TransferId, have: Found, closes: list[Close]) -> None:
         fs, own = self._tree.fs, layout.inbox(peer)
@@ -338,7 +338,7 @@ class Recovery:
         if record is not None:
             sending.outcome = record
             self._tree.ledger.add_sending(sending)
-            self._steps.ending.finish(sending, record)
+            self._steps.ending.finish_or_keep(sending, record)
         elif tid in self._tree.ledger.sendings:
             self._tree.quarantine(place, name, "a staler name: sent/ has it too (R6)")
         elif not intact:

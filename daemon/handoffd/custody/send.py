@@ -161,8 +161,8 @@ class Sender:
             self._ending.alone(sending, told.reason, told.detail)
 
     def _try_later(self, sending: Sending, told: Settlement) -> None:
-        if told.status:
-            sending.refusal, sending.refused_status = f"{told.status}: {told.detail}"[:300], told.status
+        if told.status or told.detail:
+            sending.refusal = (f"{told.status}: {told.detail}" if told.status else told.detail)[:300]
         permanent = PERMANENT.get(told.status) if told.attempt is Attempt.NOT_ADMITTED else None
         if permanent is not None and not sending.maybe_sent:
             self._ending.alone(sending, permanent, told.detail)
@@ -323,4 +323,7 @@ class Sender:
             return min(DEBTS_S, one.asked_b + DOUBT_ASK_S - now_b)
         if self._is_sent(one):
             return DEBTS_S if one.state is State.CLAIMED else min(DEBTS_S, REVOKE_AFTER_S - late_s)
-        return min(DEBTS_S, one.due_b - now_b if late_s < 0.0 else 1.0)
+        if late_s >= 0.0:
+            return 1.0
+        # One that is under way now may be in sent/ by then: its expiry is the next time to look.
+        return min(DEBTS_S, one.due_b - now_b if one.due_b > now_b and not one.flying else max(1.0, -late_s))

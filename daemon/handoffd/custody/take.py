@@ -30,8 +30,9 @@ from handoffd.protocol.name import (
 )
 from handoffd.protocol.payload import Envelope, route, transfer_id
 from handoffd.protocol.reason import Delivered, Reason
-from handoffd.protocol.timing import EXPIRY_GRACE_S, MALFORMED_GRACE_S, ROUTE_LIMIT_BYTES
+from handoffd.protocol.timing import EXPIRY_GRACE_S, MALFORMED_GRACE_S, ROUTE_LIMIT_BYTES, is_beyond
 
+BEYOND = "expires_at lies further ahead of this host's clock than max_ttl allows"
 TAKE_LIMIT = 200
 """Files in a group: what was taken travels while the next group is being flushed, and memory stays flat."""
 
@@ -213,13 +214,17 @@ class Taker:
         if sender not in settings.agents:
             return Judgement(None, "foreign", expires_at, detail=f"from_agent {sender[:63]!r} is not local")
         if to not in settings.homes:
-            return Judgement(None, "unroutable", expires_at, detail=f"nobody knows to_agent {to[:63]!r}")
+            detail = f"nobody knows to_agent {to[:63]!r}; add it under a peer's agents"
+            return Judgement(None, "unroutable", expires_at, detail=detail)
         return None
 
     def _judge_whole(self, envelope: Envelope) -> Judgement:
         peer, expires_at = self._tree.settings.homes[envelope.to], envelope.expires_at
-        if self._tree.clock.wall() > expires_at:
+        now = self._tree.clock.wall()
+        if now > expires_at:
             return Judgement(peer, "expired", expires_at, envelope, Reason.EXPIRED, "expired before it left")
+        if is_beyond(expires_at, now, self._tree.settings.max_ttl_s):
+            return Judgement(peer, "broken", expires_at, reason=Reason.MALFORMED, detail=BEYOND)
         return Judgement(peer, "remote", expires_at, envelope)
 
     def _judge_broken(self, data: bytes, detail: str) -> Judgement:
@@ -283,17 +288,24 @@ class Taker:
     def _expire_resident(self, name: str, resident: Resident) -> None:
         """The same CAS as the janitor's: the rename picks between us and the agent; then the reason."""
         reason = Reason.EXPIRED if resident.verdict.word == "local" else Reason.UNROUTABLE
-        salt = TransferId(self._tree.salt())
+        salt = TransferId(self._tree.salt() * 2)
         placed = self._tree.place(layout.HANDOFF, name, layout.REJECTED, name, salt)
         del self._residents[name]
         if placed is None:
             return
-        data, _ = self._tree.fs.read(layout.REJECTED, placed)
-        facts = facts_in(transfer_id(data), data)
+        facts = self._facts_of_rejected(placed, salt)
         host = self._tree.settings.host
         record = self._tree.ending(facts, reason, Delivered.NEVER_SENT, host, name, resident.verdict.detail)
         self._ending.reason_beside(placed, record)
         self._tree.note_edge(record.state.value, facts, role="local", file=name, reason=reason.value)
+
+    def _facts_of_rejected(self, name: str, salt: TransferId) -> Facts:
+        """Return what the bytes say; of a file made unreadable only that it ended, under an id made up."""
+        try:
+            data, _ = self._tree.fs.read(layout.REJECTED, name)
+        except OSError:
+            return Facts(salt)
+        return facts_in(transfer_id(data), data)
 
     # ------------------------------------------------------------ a4 to a7
 

@@ -21,9 +21,11 @@ from handoffd.protocol.record import DETAIL_LIMIT, BadRecord, Record, decode, en
 from handoffd.protocol.timing import (
     DOUBT_MAX_S,
     FORGET_AFTER_S,
+    HOUR_S,
     MAX_TTL_S,
     PAYLOAD_LIMIT_BYTES,
     RETAIN_S,
+    TOMBSTONES_PER_HOUR,
 )
 
 RECORD_LIMIT_BYTES = 64 << 10
@@ -85,6 +87,8 @@ class Tree:
     stepped_back_s: float = 0.0
     """By how much, in all, the wall clock went back since the start: younger files may bear older times."""
     peers: dict[str, None] = field(default_factory=dict)
+    graves: dict[str, int] = field(default_factory=dict)
+    graves_hour: int = -1
 
     # ------------------------------------------------------------ telling
 
@@ -275,6 +279,17 @@ class Tree:
         for directory in layout.directories_of(peer):
             self.fs.make_directory(directory, 0o700)
         self.peers[peer] = None
+
+    # ------------------------------------------------------------ limits
+
+    def may_bury(self, peer: str) -> bool:
+        """Count a tombstone for a peer's T; False when the hour's are used up (section 6, b3)."""
+        hour = int(self.clock.boottime() // HOUR_S)
+        if hour != self.graves_hour:
+            self.graves_hour = hour
+            self.graves.clear()
+        self.graves[peer] = self.graves.get(peer, 0) + 1
+        return self.graves[peer] <= TOMBSTONES_PER_HOUR
 
     # ------------------------------------------------------------ time
 

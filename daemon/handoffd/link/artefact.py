@@ -1,4 +1,4 @@
-"""Bringing final artefacts home: one try of REQUEST_TOTAL_S each, a few at a time (custody.md section 5, a14).
+"""Bringing final artefacts home: until the peer answers, a few at a time (docs/custody.md section 5, a14).
 
 It knows transfers by T alone and checks no hash: custody does. The rule that must stay true: each T asked for is
 landed exactly once, with its bytes or with the news that they are not to be had.
@@ -15,6 +15,8 @@ from handoffd.protocol.name import TransferId
 
 FETCHERS: Final = 4
 """At a time: over a round trip of 100 ms one alone would bring ten a second."""
+PATIENCE_S: Final = 600.0
+"""How long broken exchanges are repeated; time in which the link is known to be down does not count as a try."""
 _FOUND: Final = 200
 
 
@@ -25,6 +27,7 @@ class Fetcher:
         self._ties, self._client, self._gate = ties, client, gate
         self._wanted: asyncio.Queue[TransferId] = asyncio.Queue()
         self._known: set[TransferId] = set()
+        self._loop = asyncio.get_running_loop()
 
     def want(self, tid: TransferId) -> None:
         """Fetch the artefact of this transfer, unless that is under way."""
@@ -46,6 +49,7 @@ class Fetcher:
             self._known.discard(tid)
 
     async def _fetch(self, tid: TransferId) -> bytes | None:
+        give_up_at = self._loop.time() + PATIENCE_S
         while True:
             await self._gate.wait_open()
             try:
@@ -53,6 +57,9 @@ class Fetcher:
             except NotSent:
                 self._gate.suspect()  # no try was made: again when the gate opens
             except NoAnswer:
-                return None
+                # The peer or the way to it is gone, which says nothing of the artefact: it is worth waiting for.
+                self._gate.suspect()
+                if self._loop.time() > give_up_at:
+                    return None
             else:
                 return reply.data if reply.status == _FOUND else None

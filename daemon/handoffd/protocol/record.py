@@ -14,6 +14,8 @@ from handoffd.protocol.reason import STATE_OF, Delivered, Reason, State, is_fina
 
 DETAIL_LIMIT = 500
 """Characters of `detail`; the length custody.md section 6 grants a rejecting agent's words."""
+NAME_LIMIT_BYTES = 255
+"""NAME_MAX of Linux: whatever name an agent archived under, it is told."""
 _EDGES = frozenset(state.value for state in State)
 
 
@@ -176,7 +178,9 @@ def _artefact(value: object) -> Artefact | None:
 
 def _is_plain(name: object) -> bool:
     """Tell whether a peer's word for a file can be nothing but a name in one directory."""
-    return isinstance(name, str) and 0 < len(name) <= 200 and "/" not in name and "\0" not in name and name[0] != "."
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+        return False
+    return len(name.encode("utf-8", "surrogatepass")) <= NAME_LIMIT_BYTES
 
 
 def _read_edges(value: object) -> dict[str, str]:

@@ -35,9 +35,12 @@ DOUBT_MAX_S = 7 * DAY_S
 MAX_TTL_S = DAY_S
 MAX_TTL_LIMIT_S = 7 * DAY_S
 FORGET_AFTER_S = DAY_S
-"""B deletes a forgotten outcome this long after expires_at. > REQUEST_TOTAL_S + the largest clock error admitted."""
+"""B deletes a forgotten outcome this long after expires_at. > REQUEST_TOTAL_S + CLOCK_ERROR_S."""
 RETAIN_S = 30 * DAY_S
 """Outcomes nobody forgot. > DOUBT_MAX_S + 1 h + max_ttl + forget_after."""
+
+CLOCK_ERROR_S = HOUR_S
+"""The largest clock error admitted: expires_at may lie max_ttl and this ahead of the receiver's clock."""
 
 CONNECT_S = 3.0
 REQUEST_TOTAL_S = 10.0
@@ -56,6 +59,10 @@ ROUTE_LIMIT_BYTES = 16 << 20
 """A file is read up to here to learn where it wants to go, so that its sender gets an answer (custody.md a2)."""
 BATCH_ITEMS = 100
 BATCH_LIMIT_BYTES = 8 << 20
+PENDING_LIMIT = 20_000
+"""Handoffs of one principal that are open here at once; more are turned away with 429 and stay where they are."""
+TOMBSTONES_PER_HOUR = 20_000
+"""Outcomes written for one principal's T that were never admitted: each is a file that is kept for days."""
 STATES_ITEMS = 1_000
 STATES_LIMIT_BYTES = 256 << 10
 
@@ -63,6 +70,11 @@ STATES_LIMIT_BYTES = 256 << 10
 def retain_minimum_s(doubt_max_s: float, max_ttl_s: float, forget_after_s: float) -> float:
     """Return the seconds `retain` must exceed (custody.md section 12)."""
     return doubt_max_s + HOUR_S + max_ttl_s + forget_after_s
+
+
+def is_beyond(expires_at: float, now: float, max_ttl_s: float) -> bool:
+    """Tell whether a lifetime that is short enough by itself lies too far ahead: it would be open for years."""
+    return expires_at > now + max_ttl_s + CLOCK_ERROR_S
 
 
 def retry_delay_s(tries: int, chance: float) -> float:
