@@ -40,28 +40,30 @@ STATUS_WORD: dict[State, str] = {
 
 
 class Stamp:
-    """Puts epoch and time on every answer. `time` is text, RFC 3339 in UTC, of one moment."""
+    """Puts epoch and time on every answer. `time` is text, RFC 3339 in UTC, of one moment; `epoch` may be empty."""
 
-    __slots__ = ("epoch", "time")
+    __slots__ = ("_marks", "epoch", "time")
 
     def __init__(self, epoch: str, time: str) -> None:
         self.epoch = epoch
         self.time = time
+        self._marks = {"epoch": epoch, "time": time} if epoch else {"time": time}
 
     def reply(self, body: bytes, kind: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """Return a response with these bytes."""
         stamped = {
             "Content-Type": kind,
-            "Handoffd-Epoch": self.epoch,
             "Handoffd-Time": self.time,
             "Cache-Control": "no-store",
             "Server": "handoffd",
         }
+        if self.epoch:
+            stamped["Handoffd-Epoch"] = self.epoch
         return Response(body=body, status=status, headers={**stamped, **headers} if headers else stamped)
 
     def fields(self, fields: Mapping[str, Any], status: int = 200) -> Response:
         """Return a JSON response with these fields, epoch and time."""
-        return self.reply(_ENCODER.encode({**fields, "epoch": self.epoch, "time": self.time}).encode(), JSON, status)
+        return self.reply(_ENCODER.encode({**fields, **self._marks}).encode(), JSON, status)
 
     def problem(
         self,
@@ -72,7 +74,7 @@ class Stamp:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Return problem details (RFC 9457)."""
-        body = {**problem_fields(reason, status, detail), **(fields or {}), "epoch": self.epoch, "time": self.time}
+        body = {**problem_fields(reason, status, detail), **(fields or {}), **self._marks}
         return self.reply(_ENCODER.encode(body).encode(), PROBLEM_JSON, status, headers)
 
     def answer(self, answer: Answer) -> Response:
@@ -82,7 +84,7 @@ class Stamp:
             return self.reply(b"", JSON, status)
         if answer.data is not None:
             return self.reply(answer.data, _kind(answer), status, _bytes_headers(answer))
-        body = {**answer_fields(answer), "epoch": self.epoch, "time": self.time}
+        body = {**answer_fields(answer), **self._marks}
         kind = JSON if is_served(answer) else PROBLEM_JSON
         return self.reply(_ENCODER.encode(body).encode(), kind, status)
 

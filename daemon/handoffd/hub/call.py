@@ -58,6 +58,11 @@ class Hub:
         """Return epoch and time of now."""
         return Stamp(self.engine.epoch, format_moment(self.clock()))
 
+    def stamp_for_stranger(self, named: str | None) -> Stamp:
+        """Return the time of now, and the epoch only to who named it: a peer whose token failed knows it is us."""
+        epoch = self.engine.epoch
+        return Stamp(epoch if named == epoch else "", format_moment(self.clock()))
+
     async def ask(self, method: Callable[[list[Item]], list[Result]], item: Item) -> Result:
         """Ask the engine one thing. Raises Refused if it could not be asked; what fails later leaves it open."""
         try:

@@ -2,7 +2,7 @@
 
 It owns the order of these checks and none of the work. The rules that must stay true: another epoch is refused before
 anything is done; a 503 says that nothing was done, a 500 that it is not known, because a sender closes an attempt
-upon the one and not upon the other (docs/custody.md section 5, a10).
+upon the one and not upon the other (docs/custody.md section 5, a10); who is not known learns no epoch.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import cast
 
 from aiohttp.web import BaseRequest, Response
 
-from handoffd.hub.answer import UNKNOWN_STATUS
+from handoffd.hub.answer import UNKNOWN_STATUS, Stamp
 from handoffd.hub.body import read_body
 from handoffd.hub.call import Call, Hub
 from handoffd.hub.connection import Connection
-from handoffd.hub.door import Signpost, Visitor, identify
+from handoffd.hub.door import Signpost, Visitor, identify, legal_ident
 from handoffd.hub.limit import Budget, Turnstile
 from handoffd.hub.refusal import Refused
 from handoffd.hub.route import Audience, Route
@@ -48,17 +48,18 @@ class Dispatcher:
         connection = cast(Connection, request.protocol)
         connection.begin()
         began_s = asyncio.get_running_loop().time()
-        route = None
+        route = visitor = None
         try:
             route, ident = self._signpost.find(request, connection.by_socket)
-            response = await self._serve(request, connection, route, ident)
+            visitor = identify(request, connection, route.audience, self._hub.directory)
+            response = await self._serve(request, connection, route, ident, visitor)
         except Refused as refused:
-            response = self._refuse(request, refused)
+            response = self._refuse(request, refused, self._stamp(request, visitor))
         except ConnectionError:
             raise
         except Exception:
             LOG.exception("a request failed unexpectedly", extra={"fields": {"operation": route and route.operation}})
-            response = self._hub.stamp().problem(Problem.UNAVAILABLE, UNKNOWN_STATUS, _UNKNOWN)
+            response = self._stamp(request, visitor).problem(Problem.UNAVAILABLE, UNKNOWN_STATUS, _UNKNOWN)
         finally:
             connection.end()
         if not request.content.is_eof():
@@ -66,10 +67,12 @@ class Dispatcher:
         self._count(route, response.status, began_s)
         return response
 
-    async def _serve(self, request: BaseRequest, connection: Connection, route: Route, ident: str) -> Response:
-        visitor = identify(request, connection, route.audience, self._hub.directory)
+    async def _serve(
+        self, request: BaseRequest, connection: Connection, route: Route, ident: str, visitor: Visitor
+    ) -> Response:
         if visitor.principal.agent is not None:
             self._turnstile.pass_one(visitor.digest, asyncio.get_running_loop().time())
+        ident = legal_ident(route, ident)
         self._check_epoch(request, route, visitor)
         limit = self._limit(route)
         with self._held(request, visitor, limit):
@@ -92,20 +95,26 @@ class Dispatcher:
         return route.body.limit_bytes or self._hub.settings.max_payload_bytes
 
     def _held(self, request: BaseRequest, visitor: Visitor, limit: int) -> AbstractContextManager[None]:
-        if visitor.principal.agent is not None or not limit:
+        if not limit:
             return nullcontext()
         # Without a length it may be anything up to the limit.
         size = request.content_length if request.content_length is not None else limit
-        return self._budget.hold(visitor.principal.peer, min(size, limit))
+        budget = self._peer_budget if visitor.principal.agent is None else self._agent_budget
+        return budget.hold(visitor.principal.peer, min(size, limit))
 
-    def _refuse(self, request: BaseRequest, refused: Refused) -> Response:
+    def _stamp(self, request: BaseRequest, visitor: Visitor | None) -> Stamp:
+        if visitor is not None:
+            return self._hub.stamp()
+        return self._hub.stamp_for_stranger(request.headers.get("Handoffd-Epoch"))
+
+    def _refuse(self, request: BaseRequest, refused: Refused, stamp: Stamp) -> Response:
         self._hub.metrics.refused(refused.reason)
         fields = dict(refused.fields)
         # The sender must see that this is about its T, though we may not have read the body it is the hash of.
         claimed = request.headers.get("Idempotency-Key", "")
         if is_transfer_id(claimed):
             fields["tid"] = claimed
-        response = self._hub.stamp().problem(refused.reason, refused.status, refused.detail, fields, refused.headers)
+        response = stamp.problem(refused.reason, refused.status, refused.detail, fields, refused.headers)
         if refused.closes:
             response.force_close()
         return response
@@ -113,7 +122,8 @@ class Dispatcher:
     def _renew_limits(self) -> None:
         settings = self._hub.settings
         self._turnstile = Turnstile(settings.agent_requests_per_s, settings.agent_burst)
-        self._budget = Budget(settings.peer_limit_bytes)
+        self._peer_budget = Budget(settings.peer_limit_bytes)
+        self._agent_budget = Budget(settings.agent_limit_bytes)
 
     def _count(self, route: Route | None, status: int, began_s: float) -> None:
         if route is None:

@@ -50,7 +50,7 @@ class Signpost:
         self._place = {path.split("/").index(IDENT) for path in self._paths if IDENT in path}
 
     def find(self, request: BaseRequest, by_socket: bool) -> tuple[Route, str]:
-        """Return the route and what stands for `{id}` in its path. Raises Refused."""
+        """Return the route and what stands for `{id}` in its path, legal or not. Raises Refused."""
         methods, ident = self._match(request.rel_url.raw_path)
         served = {name: route for name, route in methods.items() if _is_served(route, by_socket)}
         if not served:
@@ -58,7 +58,7 @@ class Signpost:
         route = served.get(request.method)
         if route is None:
             raise _no_such_method(request.method, served)
-        return route, _legal(ident) if route.has_ident else ""
+        return route, ident
 
     def _match(self, path: str) -> tuple[dict[str, Route], str]:
         if path in self._paths:
@@ -120,7 +120,10 @@ def _no_such_method(method: str, served: Iterable[str]) -> Refused:
     return Refused(Problem.BAD_REQUEST, detail, status=METHOD_STATUS, headers={"Allow": allowed})
 
 
-def _legal(ident: str) -> str:
+def legal_ident(route: Route, ident: str) -> str:
+    """Return what stands for `{id}` in a path; empty where none does. Raises Refused."""
+    if not route.has_ident:
+        return ""
     try:
         return handoff_id(ident)  # a T is one by its form
     except BadName:

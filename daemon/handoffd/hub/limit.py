@@ -1,4 +1,4 @@
-"""Limits on how much one token may ask: requests a second for an agent, bytes in memory for a peer.
+"""Limits on how much one token may ask: requests a second for an agent, bytes in memory for both.
 
 It knows no request and no clock; `now_s` is any steady time. The rule that must stay true: what is taken from a
 budget is given back exactly once.
@@ -51,20 +51,20 @@ class Turnstile:
 
 
 class Budget:
-    """Bytes in memory for each peer, up to a limit."""
+    """Bytes in memory for each party, an agent or a peer, up to a limit."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._used: defaultdict[str, int] = defaultdict(int)
 
     @contextmanager
-    def hold(self, peer: str, size: int) -> Iterator[None]:
+    def hold(self, party: str, size: int) -> Iterator[None]:
         """Hold so many bytes for a while. Raises Refused when that is over the limit beside what is held."""
         # A lone request always passes, or a limit below one batch would shut the peer out for ever.
-        if self._used[peer] and self._used[peer] + size > self._limit:
-            raise rate_limited(1.0, f"More than {self._limit} bytes of this peer are being worked on.")
-        self._used[peer] += size
+        if self._used[party] and self._used[party] + size > self._limit:
+            raise rate_limited(1.0, f"More than {self._limit} bytes from you are being worked on.")
+        self._used[party] += size
         try:
             yield
         finally:
-            self._used[peer] -= size
+            self._used[party] -= size

@@ -1,7 +1,8 @@
 """Listening: sockets, TLS handshakes, how many connections there are, and the end of it all.
 
-It owns sockets and knows no route. The rules that must stay true: nothing but loopback is listened on without TLS;
-a connection is counted from the moment it is accepted, handshake included, until it is gone.
+It owns sockets and knows no route; how many may come in is crowd.py's. The rules that must stay true: nothing but
+loopback is listened on without TLS; a connection is counted from the moment it is accepted, handshake included, until
+it is gone.
 
 asyncio's own server counts no handshakes and cannot turn a client away, so sockets are accepted here.
 """
@@ -24,9 +25,10 @@ from aiohttp.web import Response, Server
 
 from handoffd.hub.call import Hub
 from handoffd.hub.connection import Connection, has_fast_parser
+from handoffd.hub.crowd import Crowd, Place, Reach, Room
 from handoffd.hub.dispatch import Dispatcher
 from handoffd.hub.refusal import SENTENCE
-from handoffd.hub.settings import Directory, HubSettings
+from handoffd.hub.settings import Directory, HubSettings, Patience
 from handoffd.hub.table import ROUTES
 from handoffd.protocol.reason import PROBLEM_STATUS, Problem
 
@@ -58,24 +60,23 @@ class Listen:
 @dataclass(frozen=True, slots=True)
 class _Gate:
     socket: socket.socket
+    reach: Reach
     tls: ssl.SSLContext | None = None
-    by_socket: bool = False
 
 
 class Listener:
     """A server that listens. `ports` are the bound ones, in the order of what was asked for."""
 
     def __init__(self, hub: Hub, gates: list[_Gate], socket_path: Path | None, group: asyncio.TaskGroup) -> None:
-        self.ports = tuple(gate.socket.getsockname()[1] for gate in gates if not gate.by_socket)
+        self.ports = tuple(gate.socket.getsockname()[1] for gate in gates if gate.reach is not Reach.SOCKET)
         self._hub = hub
         self._patience = hub.settings.patience
-        self._most = _most(self._patience.connections)
         self._dispatcher = Dispatcher(hub, ROUTES)
         self._server = Server(self._dispatcher.handle)
         self._gates = gates
         self._socket_path = socket_path
         self._group = group
-        self._open: set[object] = set()
+        self._crowd = Crowd(_room(self._patience))
         self._empty = asyncio.Event()
         for gate in gates:
             self._listen(gate)
@@ -96,11 +97,11 @@ class Listener:
         self._server.pre_shutdown()
         await self._server.shutdown(grace_s)
         with suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_S if self._open else None):
+            async with asyncio.timeout(FAREWELL_S if self._crowd else None):
                 await self._until_empty()
 
     async def _until_empty(self) -> None:
-        while self._open:
+        while self._crowd:
             self._empty.clear()
             await self._empty.wait()
 
@@ -112,7 +113,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         for _ in range(AT_ONCE):
             try:
-                client, _address = gate.socket.accept()
+                client, address = gate.socket.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # else ECONNABORTED and its like: that client is gone, the next may come
@@ -121,20 +122,26 @@ class Listener:
                     loop.call_later(SHORTAGE_PAUSE_S, self._listen, gate)
                     return
                 continue
-            self._admit(client, gate)
+            self._admit(client, address, gate)
 
-    def _admit(self, client: socket.socket, gate: _Gate) -> None:
+    def _admit(self, client: socket.socket, address: object, gate: _Gate) -> None:
         client.setblocking(False)
-        if len(self._open) >= self._most and not gate.by_socket:
+        place = self._crowd.enter(gate.reach, address)
+        self._count()
+        if place is None:
             self._turn_away(client, gate)
         else:
-            self._group.create_task(self._greet(client, gate, self._enter()), name="greet")
+            self._group.create_task(self._greet(client, gate, place), name="greet")
 
-    async def _greet(self, client: socket.socket, gate: _Gate, place: object) -> None:
+    async def _greet(self, client: socket.socket, gate: _Gate, place: Place) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(
-                    self._server, self._patience, gate.by_socket, self._complain, lambda: self._leave(place)
+                    self._server,
+                    self._patience,
+                    gate.reach is Reach.SOCKET,
+                    self._complain,
+                    lambda: self._leave(place),
                 ),
                 client,
                 ssl=gate.tls,
@@ -144,16 +151,13 @@ class Listener:
             client.close()
             self._leave(place)
 
-    def _enter(self) -> object:
-        place = object()
-        self._open.add(place)
-        self._hub.metrics.connections.set(len(self._open))
-        return place
-
-    def _leave(self, place: object) -> None:
-        self._open.discard(place)
-        self._hub.metrics.connections.set(len(self._open))
+    def _leave(self, place: Place) -> None:
+        self._crowd.leave(place)
+        self._count()
         self._empty.set()
+
+    def _count(self) -> None:
+        self._hub.metrics.connections.set(len(self._crowd))
 
     def _turn_away(self, client: socket.socket, gate: _Gate) -> None:
         self._hub.metrics.turned_away.inc()
@@ -164,7 +168,9 @@ class Listener:
 
     def _complain(self, words: str) -> Response:
         detail = f"{SENTENCE[Problem.BAD_REQUEST]} {words}"
-        return self._hub.stamp().problem(Problem.BAD_REQUEST, PROBLEM_STATUS[Problem.BAD_REQUEST], detail)
+        return self._hub.stamp_for_stranger(None).problem(
+            Problem.BAD_REQUEST, PROBLEM_STATUS[Problem.BAD_REQUEST], detail
+        )
 
 
 async def serve(hub: Hub, listens: Iterable[Listen], socket_path: Path | None, group: asyncio.TaskGroup) -> Listener:
@@ -179,9 +185,9 @@ async def serve(hub: Hub, listens: Iterable[Listen], socket_path: Path | None, g
         _check(listen)
     gates: list[_Gate] = []
     try:
-        gates.extend(_Gate(_bind(listen), listen.tls) for listen in listens)
+        gates.extend(_Gate(_bind(listen), _reach(listen), listen.tls) for listen in listens)
         if socket_path is not None:
-            gates.append(_Gate(_bind_unix(socket_path), by_socket=True))
+            gates.append(_Gate(_bind_unix(socket_path), Reach.SOCKET))
     except BaseException:
         for gate in gates:
             gate.socket.close()
@@ -189,9 +195,17 @@ async def serve(hub: Hub, listens: Iterable[Listen], socket_path: Path | None, g
     return Listener(hub, gates, socket_path, group)
 
 
-def _most(wanted: int) -> int:
+def _room(patience: Patience) -> Room:
+    """Share out the connections: a quarter, at most `near_connections`, is kept for loopback."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft - SPARE_DESCRIPTORS))
+    free = patience.connections if soft == resource.RLIM_INFINITY else soft - SPARE_DESCRIPTORS
+    most = min(patience.connections, free)
+    near = max(1, min(patience.near_connections, most // 4))
+    return Room(near=near, far=max(1, most - near), for_one=patience.connections_from_one)
+
+
+def _reach(listen: Listen) -> Reach:
+    return Reach.NEAR if _address(listen.address).is_loopback else Reach.FAR
 
 
 def _check(listen: Listen) -> None:

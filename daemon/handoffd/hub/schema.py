@@ -79,9 +79,9 @@ PROBLEM: Schema = _object(
         "detail": TEXT,
         "reason": {"type": "string", "enum": [*_words(Reason)["enum"], *_words(Problem)["enum"]]},
         "final": {"type": "boolean"},
-        **STAMP,
+        "time": MOMENT,
     },
-    {"tid": TID, "record": _ref("Record"), "refused_epoch": TEXT},
+    {"epoch": TEXT, "tid": TID, "record": _ref("Record"), "refused_epoch": TEXT},
 )
 
 PAYLOAD: Schema = {

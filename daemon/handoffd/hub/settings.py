@@ -28,6 +28,10 @@ class Patience:
     """An unread body is read and dropped for so long, so that the refusal reaches a client that is still writing."""
     connections: int = 1_024
     """Open at once, handshakes included; fewer where the process may not have so many descriptors (listen.py)."""
+    near_connections: int = 256
+    """Of these, kept for clients of loopback listeners, which strangers cannot reach."""
+    connections_from_one: int = 128
+    """From one address to the other listeners: a link has 16, and several hosts may share one address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class HubSettings:
     max_payload_bytes: int = PAYLOAD_LIMIT_BYTES
     agent_requests_per_s: float = 20.0
     agent_burst: int = 100
+    agent_limit_bytes: int = 8 * PAYLOAD_LIMIT_BYTES
+    """Bodies of one agent that are in memory at once: its burst could else bring a hundred of the largest."""
     peer_limit_bytes: int = 8 * BATCH_LIMIT_BYTES
     """Bodies of one peer that are in memory at once: a full link keeps a few batches under way."""
     patience: Patience = field(default_factory=Patience)

@@ -107,7 +107,7 @@ async def test_wrong_framing_is_a_bad_request_and_the_end(framing: bytes) -> Non
         answer = await talk(here.port, HEAD + framing)
         status, told = problem(answer)
         assert (status, told["reason"], told["status"]) == (400, "bad_request", 400)
-        assert told["epoch"] == "e-fake"
+        assert "epoch" not in told
         assert answer.count(b"HTTP/1.") == 1
         assert not here.engine.held
 

@@ -32,6 +32,27 @@ async def test_the_scheme_is_read_in_any_case(here: Running) -> None:
     assert (await here.ask("GET", "/api/v1/handoffs/poll", None, headers=headers)).status == 204
 
 
+@pytest.mark.parametrize(
+    "call", ["GET hello", "POST handoffs/start", "GET nowhere", "DELETE hello", "GET handoffs/%2e%2e"]
+)
+@pytest.mark.parametrize("named", [None, "e-other"])
+async def test_a_stranger_learns_neither_epoch_nor_version(here: Running, call: str, named: str | None) -> None:
+    method, path = call.split()
+    headers = {"Handoffd-Epoch": named} if named else {}
+    answer = await here.ask(method, f"/api/v1/{path}", "wrong", b"{}" if method == "POST" else None, headers)
+    assert 401 <= answer.status <= 405
+    told = f"{answer.headers}{answer.data.decode()}"
+    assert "e-fake" not in told
+    assert "1.2.3" not in told
+
+
+async def test_a_peer_whose_token_failed_is_told_the_epoch_it_named_so_that_it_can_close_its_attempt(
+    here: Running,
+) -> None:
+    answer = await here.start(payload(), token="wrong", **{"Handoffd-Epoch": "e-fake", "Idempotency-Key": "a" * 64})
+    assert (answer.status, answer.body["epoch"], answer.body["tid"]) == (401, "e-fake", "a" * 64)
+
+
 async def test_a_hash_is_not_a_token(here: Running) -> None:
     assert (await here.ask("GET", "/api/v1/handoffs/poll", digest("token-of-alice"))).status == 401
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from tests.unit.hub.harness import payload, running, settings
+from tests.unit.hub.harness import payload, running, settings, wire
 
 from handoffd.hub.limit import Bucket, Budget, Turnstile
 from handoffd.hub.refusal import Refused
@@ -63,3 +63,15 @@ async def test_an_agent_that_asks_too_often_is_told_when_to_come_back() -> None:
 async def test_a_daemon_is_not_counted_by_requests() -> None:
     async with running(settings(agent_requests_per_s=0.5, agent_burst=1)) as here:
         assert {(await here.start(payload(number))).status for number in range(5)} == {201}
+
+
+async def test_an_agent_cannot_have_more_bodies_in_memory_than_its_share() -> None:
+    head = b"POST /api/v1/handoffs/start HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer token-of-alice\r\n"
+    async with running(settings(agent_limit_bytes=1000)) as here, wire(here.port) as (invited, first):
+        first.write(head + b"Content-Length: 600\r\nExpect: 100-continue\r\n\r\n")
+        await invited.readuntil(b"100 Continue\r\n\r\n")  # and the body never comes
+        refused = await here.ask("POST", "/api/v1/handoffs/start", "token-of-alice", b"x" * 600)
+        assert (refused.status, refused.body["reason"]) == (429, "rate_limited")
+        assert (await here.start(payload(), token="token-of-bob-vm")).status == 201
+        other = await here.ask("POST", "/api/v1/handoffs/start", "token-of-sven", b"x" * 600)
+        assert other.status != 429

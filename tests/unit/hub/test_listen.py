@@ -6,6 +6,7 @@ import resource
 import socket
 import ssl
 import stat
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from tests.unit.hub.harness import DEADLINE_S, Running, impatient, payload, runn
 
 from handoffd.hub import listen
 from handoffd.hub.connection import has_fast_parser
+from handoffd.hub.crowd import Crowd, Reach, Room
 from handoffd.hub.listen import Listen, serve
+from handoffd.hub.settings import Patience
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n"
 
@@ -142,7 +145,7 @@ async def test_a_socket_path_that_is_too_long_is_named(tmp_path: Path) -> None:
 
 
 async def test_one_connection_too_many_is_turned_away_and_the_next_is_served() -> None:
-    async with running(impatient(connections=2, head_s=60.0, idle_s=60.0)) as here:
+    async with running(impatient(connections=8, head_s=60.0, idle_s=60.0)) as here:
         async with wire(here.port), wire(here.port):
             await until(lambda: "handoffd_connections 2.0" in here.hub.metrics.page().decode())
             assert (await talk(here.port, HEALTH)).startswith(b"HTTP/1.1 503")
@@ -153,9 +156,66 @@ async def test_one_connection_too_many_is_turned_away_and_the_next_is_served() -
 
 
 def test_strangers_cannot_take_the_descriptors_that_custody_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for soft, most in ((1024, 768), (100, 1), (resource.RLIM_INFINITY, 1024), (524_288, 1024)):
+    for soft, near, far in ((1024, 192, 576), (100, 1, 1), (resource.RLIM_INFINITY, 256, 768), (524_288, 256, 768)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
-        assert listen._most(1024) == most
+        assert listen._room(Patience()) == Room(near, far, 128)
+
+
+async def test_strangers_on_the_tls_port_do_not_shut_out_local_agents(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    gates = [Listen("127.0.0.1", 0), Listen("0.0.0.0", 0, tls[0])]
+    async with running(impatient(connections=12, head_s=60.0), gates) as here, AsyncExitStack() as strangers:
+        for _ in range(9):
+            await strangers.enter_async_context(wire(here.listener.ports[1]))
+        await until(lambda: "handoffd_connections 9.0" in here.hub.metrics.page().decode())
+        assert await talk(here.listener.ports[1]) == b"", "the ninth was the last that is let in from other hosts"
+        answer = await here.ask("GET", "/api/v1/handoffs/poll?agent=alice")
+        assert answer.status == 204
+
+
+async def test_one_address_cannot_take_the_place_of_all_others(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    chosen = impatient(connections_from_one=2, head_s=60.0)
+    async with running(chosen, [Listen("0.0.0.0", 0, tls[0])]) as here:
+        async with wire(here.port), wire(here.port):
+            await until(lambda: "handoffd_connections 2.0" in here.hub.metrics.page().decode())
+            assert await talk(here.port) == b""
+            assert b"handoffd_connections_refused_total 1.0" in here.hub.metrics.page()
+            elsewhere = await asyncio.open_connection(
+                "127.0.0.1", here.port, ssl=tls[1], local_addr=("127.0.0.2", 0), server_hostname=""
+            )
+            elsewhere[1].write(HEALTH)
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await elsewhere[0].readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+            elsewhere[1].transport.abort()
+        await until(lambda: "handoffd_connections 0.0" in here.hub.metrics.page().decode())
+        assert await start(here, tls[1]) == 201
+
+
+async def test_loopback_has_no_limit_for_one_address() -> None:
+    async with running(impatient(connections_from_one=1)) as here, wire(here.port), wire(here.port):
+        await until(lambda: "handoffd_connections 2.0" in here.hub.metrics.page().decode())
+        assert (await talk(here.port, HEALTH)).startswith(b"HTTP/1.1 200")
+
+
+def test_a_whole_network_of_ipv6_is_one_client() -> None:
+    crowd = Crowd(Room(near=1, far=10, for_one=1))
+    first = crowd.enter(Reach.FAR, ("2001:db8::1", 1, 0, 0))
+    assert first is not None
+    assert crowd.enter(Reach.FAR, ("2001:db8::ffff:2", 1, 0, 0)) is None
+    assert crowd.enter(Reach.FAR, ("2001:db8:0:1::1", 1, 0, 0)) is not None
+    assert crowd.enter(Reach.FAR, ("fe80::1%eth0", 1, 0, 2)) is not None
+    crowd.leave(first)
+    crowd.leave(first)
+    assert len(crowd) == 2
+    assert crowd.enter(Reach.FAR, ("2001:db8::2", 1, 0, 0)) is not None
+
+
+def test_the_operator_always_comes_in() -> None:
+    crowd = Crowd(Room(near=1, far=1, for_one=1))
+    assert all(crowd.enter(Reach.SOCKET, "") for _ in range(5))
+    assert crowd.enter(Reach.NEAR, ("127.0.0.1", 1)) is not None
+    assert crowd.enter(Reach.NEAR, ("127.0.0.1", 2)) is None
 
 
 async def test_handshakes_count_as_connections_and_end(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
