@@ -117,7 +117,10 @@ class FaultyFilesystem:
 
     def _create(self, file: NewFile, durable: bool) -> OSError | None:
         def act() -> list[OSError | None]:
-            return self.inner.create([file], durable=durable)
+            made = self.inner.create([file], durable=durable)
+            if (found := self.inner.stat(file.directory, file.name)) is not None:
+                self._shifted(found)  # its age counts from now
+            return made
 
         try:
             answers = self._do("create", act, file.directory, file.name)

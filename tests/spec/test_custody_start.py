@@ -1,0 +1,387 @@
+"""docs/custody.md section 13: start, stop, and each row of the table of what a crash leaves."""
+
+import json
+import os
+
+import pytest
+from tests.fakes.faulty import Failing
+from tests.unit.custody.pair import Host, Pair, X, payload
+
+from handoffd.custody.filesystem import FlushFailed
+from handoffd.custody.layout import UnsafeRoot
+from handoffd.custody.message import Accept, Offer
+from handoffd.protocol.name import AgentName, Nonce, TransferId
+from handoffd.protocol.reason import State
+
+INBOX = "relay/inbox/host-a"
+
+
+def restart(host: Host, *, power: bool) -> None:
+    (host.power_cut if power else host.crash)()
+    host.start()
+
+
+def state(host: Host, tid: TransferId) -> State | None:
+    (record,) = host.engine.record([tid])
+    return record and record.state
+
+
+both = pytest.mark.parametrize("power", [False, True], ids=["crash", "power cut"])
+
+
+# ---------------------------------------------------------------- at A
+
+
+@both
+def test_a_file_in_handoff_is_taken(pair: Pair, power: bool) -> None:
+    pair.a.drop(X, payload())
+    restart(pair.a, power=power)
+    pair.a.tick()
+    assert any(isinstance(item, Offer) for item in pair.a.engine.drain_news())
+
+
+@both
+def test_a_take_that_was_cut_short_goes_on(pair: Pair, power: bool) -> None:
+    (pair.a.root / "relay/outbox/host-b" / f"taking.0123456789abcdef~{X}").write_bytes(payload())
+    restart(pair.a, power=power)
+    pair.a.tick()
+    assert pair.push()[0].status == 201
+
+
+def test_a_file_taken_with_no_bytes_after_a_power_cut_is_malformed(pair: Pair) -> None:
+    (pair.a.root / "relay/outbox/host-b" / f"taking.0123456789abcdef~{X}").write_bytes(b"")
+    restart(pair.a, power=True)
+    pair.a.tick()
+    assert pair.a.outcome()["reason"] == "malformed"
+
+
+def test_a_fifo_under_a_taking_name_does_not_hang_the_start(pair: Pair) -> None:
+    os.mkfifo(pair.a.root / "relay/outbox/host-b" / f"taking.0123456789abcdef~{X}")
+    restart(pair.a, power=False)
+    pair.a.tick()
+    assert len(pair.a.names("relay/quarantine")) == 1
+
+
+@both
+def test_a_file_in_outbox_is_pushed_again(pair: Pair, power: bool) -> None:
+    pair.a.drop(X, payload())
+    pair.a.tick()
+    restart(pair.a, power=power)
+    assert pair.push()[0].status == 201
+
+
+@both
+def test_a_file_in_sent_is_followed(pair: Pair, power: bool) -> None:
+    tid, name = pair.cross()
+    restart(pair.a, power=power)
+    assert state(pair.a, tid) is State.STORED
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / "archive" / name)
+    pair.b.tick()
+    pair.follow()
+    assert pair.a.outcome()["reason"] == "completed"
+
+
+@both
+def test_a_file_in_outbox_that_was_changed_on_disk_is_quarantined(pair: Pair, power: bool) -> None:
+    pair.a.drop(X, payload())
+    pair.a.tick()
+    (name,) = pair.a.names("relay/outbox/host-b")
+    (pair.a.root / "relay/outbox/host-b" / name).write_bytes(b"\0" * 10)
+    restart(pair.a, power=power)
+    assert (pair.a.outcome()["reason"], pair.a.outcome()["delivered"]) == ("content_changed", "unknown")
+    assert len(pair.a.names("relay/quarantine")) == 1
+
+
+def test_a_name_that_is_not_ours_is_quarantined(pair: Pair) -> None:
+    for directory in ("relay/outbox/host-b", "relay/sent/host-b", INBOX.replace("host-a", "host-b")):
+        (pair.a.root / directory / "stranger").write_bytes(b"x")
+    restart(pair.a, power=False)
+    assert len(pair.a.names("relay/quarantine")) == 3
+
+
+@pytest.mark.parametrize("place", ["outbox", "sent"])
+def test_a_file_that_cannot_be_read_now_stops_the_start_instead_of_being_put_away(pair: Pair, place: str) -> None:
+    pair.a.drop(X, payload())
+    pair.a.tick()
+    if place == "sent":
+        pair.push()
+    pair.a.crash()
+    pair.a.faults.failing = Failing(frozenset({"read"}), 1, 1000, 5)
+    with pytest.raises(OSError, match="Input/output error"):
+        pair.a.start()
+    pair.a.faults.rest()
+    pair.a.restart()
+    assert len(pair.a.names(f"relay/{place}/host-b")) == 1
+
+
+def test_both_names_of_one_move_after_a_power_cut_leave_the_further_one(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    sent = pair.a.root / "relay/sent/host-b" / f"{tid}~{X}"
+    os.link(sent, pair.a.root / "relay/outbox/host-b" / f"{tid}~{X}")
+    restart(pair.a, power=True)
+    assert pair.a.names("relay/outbox/host-b") == []
+    assert state(pair.a, tid) is State.STORED
+
+
+# ---------------------------------------------------------------- at B
+
+
+@both
+def test_a_token_without_receipt_was_never_acknowledged_and_goes(pair: Pair, power: bool) -> None:
+    _, name = pair.cross()
+    (pair.b.root / INBOX / name).unlink()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / INBOX / f"{name}.new")
+    restart(pair.b, power=power)
+    assert (pair.b.names(INBOX), pair.b.names("handoff"), pair.b.outcomes()) == ([], [], [])
+
+
+def test_a_token_with_its_receipt_is_published_after_a_crash(pair: Pair) -> None:
+    _, name = pair.cross()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / INBOX / f"{name}.new")
+    restart(pair.b, power=False)
+    assert pair.b.names("handoff") == [name]
+
+
+def test_a_token_with_its_receipt_is_uncertain_after_a_power_cut(pair: Pair) -> None:
+    _, name = pair.cross()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / INBOX / f"{name}.new")
+    restart(pair.b, power=True)
+    assert (pair.b.outcome()["reason"], pair.b.outcome()["delivered"]) == ("uncertain_power_loss", "unknown")
+    assert pair.b.names("rejected") == [name, f"{name}.reason"]
+
+
+def test_a_published_one_is_observed_after_a_crash_and_pulled_after_a_power_cut(pair: Pair) -> None:
+    tid, name = pair.cross()
+    restart(pair.b, power=False)
+    assert (state(pair.b, tid), pair.b.names("handoff")) == (State.PUBLISHED, [name])
+    restart(pair.b, power=True)
+    assert (state(pair.b, tid), pair.b.names("handoff")) == (State.UNCERTAIN, [])
+
+
+@both
+def test_a_claim_is_believed_and_seen_as_one(pair: Pair, power: bool) -> None:
+    tid, name = pair.cross()
+    pair.b.claim()
+    restart(pair.b, power=power)
+    assert state(pair.b, tid) is State.CLAIMED
+    (pair.b.root / "claimed" / name).unlink()
+    for _ in range(40):
+        pair.b.tick(1.0)
+    assert (pair.b.outcome()["reason"], pair.b.outcome()["delivered"]) == ("vanished_at_target", "claimed")
+
+
+@both
+def test_an_accept_over_http_outlives_a_restart(pair: Pair, power: bool) -> None:
+    data = payload()
+    tid, _ = pair.cross(data)
+    asked = Accept(AgentName("alice"), tid, Nonce("n1"))
+    pair.b.engine.accept([asked])
+    restart(pair.b, power=power)
+    (again,) = pair.b.engine.accept([asked])
+    assert (state(pair.b, tid), again.status, again.data) == (State.CLAIMED, 200, data)
+
+
+@both
+def test_a_claim_under_another_name_is_believed(pair: Pair, power: bool) -> None:
+    tid, name = pair.cross()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / "claimed" / "mine.json")
+    restart(pair.b, power=power)
+    pair.b.tick()
+    assert state(pair.b, tid) is State.CLAIMED
+
+
+@both
+def test_an_end_is_found(pair: Pair, power: bool) -> None:
+    _, name = pair.cross()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / "archive" / name)
+    restart(pair.b, power=power)
+    pair.b.tick()
+    assert pair.b.outcome()["reason"] == "completed"
+
+
+@both
+def test_a_staler_name_beside_a_claim_goes(pair: Pair, power: bool) -> None:
+    _, name = pair.cross()
+    pair.b.claim()
+    os.link(pair.b.root / "claimed" / name, pair.b.root / INBOX / f"{name}.new")
+    os.link(pair.b.root / "claimed" / name, pair.b.root / "handoff" / name)
+    restart(pair.b, power=power)
+    assert (pair.b.names("handoff"), pair.b.names(INBOX)) == ([], [name])
+
+
+@pytest.mark.parametrize(("late_s", "reason"), [(0.0, "revoked"), (61.0, "expired")])
+def test_a_pulled_one_without_outcome_gets_it_after_a_crash(pair: Pair, late_s: float, reason: str) -> None:
+    _, name = pair.cross()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / INBOX / f"{name}.pulled")
+    pair.b.clock.advance(late_s)
+    restart(pair.b, power=False)
+    assert (pair.b.outcome()["reason"], pair.b.names(INBOX)) == (reason, [])
+
+
+def test_a_pulled_one_without_outcome_is_uncertain_after_a_power_cut(pair: Pair) -> None:
+    _, name = pair.cross()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / INBOX / f"{name}.pulled")
+    restart(pair.b, power=True)
+    assert pair.b.outcome()["reason"] == "uncertain_power_loss"
+
+
+def test_a_receipt_alone_is_looked_for_after_a_crash(pair: Pair) -> None:
+    tid, name = pair.cross()
+    (pair.b.root / "handoff" / name).unlink()
+    restart(pair.b, power=False)
+    assert state(pair.b, tid) is State.PUBLISHED
+    for _ in range(40):
+        pair.b.tick(1.0)
+    assert pair.b.outcome()["reason"] == "vanished_at_target"
+
+
+def test_a_receipt_alone_is_uncertain_after_a_power_cut(pair: Pair) -> None:
+    _, name = pair.cross()
+    (pair.b.root / "handoff" / name).unlink()
+    restart(pair.b, power=True)
+    assert pair.b.outcome()["reason"] == "uncertain_power_loss"
+
+
+@both
+def test_a_published_name_without_receipt_is_quarantined(pair: Pair, power: bool) -> None:
+    _, name = pair.cross()
+    (pair.b.root / INBOX / name).unlink()
+    restart(pair.b, power=power)
+    assert (pair.b.names("handoff"), len(pair.b.names("relay/quarantine"))) == ([], 1)
+
+
+@both
+@pytest.mark.parametrize("left", ["", ".new", ".pulled", ".accepted~alice~n"])
+def test_an_outcome_and_any_other_name_in_inbox_is_cleared(pair: Pair, power: bool, left: str) -> None:
+    _, name = pair.cross()
+    receipt = pair.b.root / INBOX / name
+    receipt.write_bytes(receipt.read_bytes())
+    pair.b.tick(63.0)
+    (pair.b.root / INBOX / f"{name}{left}").write_bytes(pair.b.read(f"rejected/{name}"))
+    restart(pair.b, power=power)
+    assert (pair.b.names(INBOX), pair.b.outcome()["reason"]) == ([], "expired")
+
+
+@both
+@pytest.mark.parametrize("receipt", [True, False])
+def test_an_ended_one_that_is_back_in_handoff_cannot_be_claimed_after_a_start(
+    pair: Pair, power: bool, receipt: bool
+) -> None:
+    _, name = pair.cross()
+    pair.b.tick(63.0)
+    pair.b.write(f"handoff/{name}", pair.b.read(f"rejected/{name}"))
+    if receipt:
+        os.link(pair.b.root / "handoff" / name, pair.b.root / INBOX / name)
+    restart(pair.b, power=power)
+    assert (pair.b.names("handoff"), pair.b.names(INBOX)) == ([], [])
+
+
+def test_an_outcome_that_cannot_be_read_is_said_and_stops_nothing(pair: Pair) -> None:
+    (pair.b.root / "relay/outcome" / f"{'1' * 64}.json").write_bytes(b"{")
+    restart(pair.b, power=False)
+    assert "parked" in pair.b.journal.words()
+    pair.cross()
+    assert len(pair.b.names("handoff")) == 1
+
+
+def test_a_power_cut_start_that_cannot_write_its_outcomes_does_not_finish(pair: Pair) -> None:
+    pair.cross()
+    pair.b.power_cut()
+    # The format is there: the probe's parts are not counted, so these are the outcome's.
+    pair.b.faults.failing = Failing(frozenset({"create"}), 1, 1, 28)
+    with pytest.raises(OSError, match="power-cut start"):
+        pair.b.start()
+    pair.b.crash()
+    pair.b.start()
+    assert pair.b.outcome()["reason"] == "uncertain_power_loss"
+
+
+# ---------------------------------------------------------------- the start itself
+
+
+def test_tmp_is_emptied(pair: Pair) -> None:
+    (pair.a.root / "relay/tmp/part").write_bytes(b"x")
+    restart(pair.a, power=False)
+    assert pair.a.names("relay/tmp") == []
+
+
+@pytest.mark.parametrize("found", [b"2\n", b"", b"\xff"])
+def test_another_format_refuses_to_start_and_names_both(pair: Pair, found: bytes) -> None:
+    (pair.a.root / "relay/format").write_bytes(found)
+    pair.a.crash()
+    with pytest.raises(UnsafeRoot, match="'1'"):
+        pair.a.start()
+
+
+def test_the_boot_note_is_written_last(pair: Pair) -> None:
+    pair.cross()
+    pair.b.power_cut()
+    pair.b.faults.rest()
+    pair.b.start()
+    changed = [line for line in pair.b.faults.trace if not line.endswith("~") and "unlink" not in line]
+    assert changed[-1].endswith("relay boot")
+
+
+def test_a_link_instead_of_an_agents_directory_is_refused(pair: Pair) -> None:
+    pair.a.crash()
+    os.rename(pair.a.root / "claimed", pair.a.root / "elsewhere")
+    os.symlink(pair.a.root / "elsewhere", pair.a.root / "claimed")
+    with pytest.raises(UnsafeRoot, match="claimed is a link"):
+        pair.a.start()
+
+
+def test_a_failed_directory_flush_ends_the_start(pair: Pair) -> None:
+    pair.a.crash()
+    pair.a.faults.failing = Failing(frozenset({"sync_directories"}), 1, 1, 5)
+    with pytest.raises(FlushFailed):
+        pair.a.start()
+
+
+# ---------------------------------------------------------------- orderly stop
+
+
+def test_a_stop_takes_back_what_is_unclaimed_and_leaves_the_mark(pair: Pair) -> None:
+    _, name = pair.cross()
+    pair.b.engine.stop()
+    assert (pair.b.names("handoff"), pair.b.names(INBOX)) == ([], [name, f"{name}.new"])
+    assert pair.b.read("relay/boot") == b"clean\n"
+
+
+def test_a_planned_reboot_is_no_power_cut(pair: Pair) -> None:
+    _, name = pair.cross()
+    pair.b.engine.stop()
+    restart(pair.b, power=True)
+    assert (pair.b.names("handoff"), pair.b.outcomes()) == ([name], [])
+
+
+def test_the_mark_does_not_outlive_the_next_start(pair: Pair) -> None:
+    pair.cross()
+    pair.b.engine.stop()
+    restart(pair.b, power=True)
+    restart(pair.b, power=True)
+    assert pair.b.outcome()["reason"] == "uncertain_power_loss"
+
+
+def test_a_claim_that_was_faster_than_the_stop_is_told_as_one(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    pair.b.claim()
+    pair.b.engine.stop()
+    assert state(pair.b, tid) is State.CLAIMED
+
+
+@pytest.mark.parametrize(("verb", "code"), [("move", 28), ("create", 28)])
+def test_a_stop_that_fails_leaves_no_mark(pair: Pair, verb: str, code: int) -> None:
+    pair.cross()
+    pair.b.faults.failing = Failing(frozenset({verb}), 1, 1, code)
+    with pytest.raises(OSError, match="No space"):
+        pair.b.engine.stop()
+    assert pair.b.read("relay/boot") != b"clean\n"
+
+
+def test_what_was_in_flight_at_a_is_followed_after_a_reboot(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    pair.a.engine.stop()
+    restart(pair.a, power=True)
+    assert json.loads(pair.a.read("relay/peers/host-b.json"))["epoch"] == pair.b.engine.epoch
+    pair.follow()
+    assert state(pair.a, tid) is State.PUBLISHED
