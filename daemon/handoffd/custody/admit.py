@@ -75,9 +75,12 @@ class Admitter:
                 fresh[judged.envelope.tid] = judged
             elif isinstance(judged, Record):
                 tombstones.append((number, judged))
-        self._bury(tombstones, answers)
         self._store([one for one in fresh.values() if one.outward is None], answers)
         self._send_on([one for one in fresh.values() if one.outward is not None], answers)
+        # After the others: a variant is one only if the bytes that came first did become durable.
+        for number, record in tombstones:
+            answers[number] = _unavailable(record.tid)
+        self._bury([one for one in tombstones if self._holds(one[1])], answers)
         return [answer if answer is not None else _unavailable(TransferId("")) for answer in answers]
 
     # ------------------------------------------------------------ b1 to b3
@@ -156,7 +159,8 @@ class Admitter:
         if now > envelope.expires_at:
             return self._tombstone(arrival, facts, Reason.EXPIRED, "expired before it arrived")
         if is_beyond(envelope.expires_at, now, tree.settings.max_ttl_s):
-            return self._tombstone(arrival, facts, Reason.REFUSED_POLICY, BEYOND)
+            # Not final, and no tombstone: the clock that says so may be ours, days behind after a start without NTP.
+            return problem(Problem.BAD_REQUEST, envelope.tid, BEYOND)
         tree.ledger.signatures.reserve(envelope.identity, envelope.tid, envelope.expires_at)
         outward = None if envelope.to in tree.settings.agents else tree.settings.homes.get(envelope.to)
         return Newcomer(envelope, arrival.data, arrival.principal.peer, outward)
@@ -168,6 +172,11 @@ class Admitter:
                 Problem.RATE_LIMITED, facts.tid, f"refused, {reason.value}; too many such payloads this hour"
             )
         return self._tree.ending(facts, reason, Delivered.NOT_DELIVERED, peer, None, detail)
+
+    def _holds(self, record: Record) -> bool:
+        """Tell whether a refusal still stands now that the group is stored."""
+        held = record.identity is not None and self._tree.ledger.signatures.holder_differs(record.identity, record.tid)
+        return record.reason is not Reason.VARIANT or held
 
     def _bury(self, tombstones: list[tuple[int, Record]], answers: list[Answer | None]) -> None:
         written = self._tree.write_outcomes([record for _, record in tombstones])

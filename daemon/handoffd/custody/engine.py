@@ -93,6 +93,7 @@ class Engine:
             ),
         )
         self._wall_minus_boot: float | None = None
+        self._stopped = False
 
     # ------------------------------------------------------------ life
 
@@ -113,17 +114,20 @@ class Engine:
             self._tree.tell(Owed(peer))
 
     def stop(self) -> None:
-        """Leave in order. Raises OSError, FlushFailed: then the next start decides."""
+        """Leave in order; nothing moves afterwards. Raises OSError, FlushFailed: then the next start decides."""
+        self._stopped = True
         self._recovery.stop()
 
     def configure(self, settings: Sequence[Settings]) -> list[None]:
         """Take up new settings; the host's name and root do not change while it runs."""
-        for new in settings:
-            self._tree.settings = new
-            for peer in new.peers:
+        return self._each(_one_by_one(self._configure), settings, _nothing)
+
+    def _configure(self, new: Settings) -> None:
+        for peer in new.peers:
+            if peer not in self._tree.settings.peers:
                 self._tree.open_peer(peer)
                 self._sender.load_epoch(peer)
-        return [None] * len(settings)
+        self._tree.settings = new
 
     def drain_news(self) -> list[News]:
         """Return what link, hub and app should hear, and forget it."""
@@ -148,6 +152,8 @@ class Engine:
 
         True: files are left to be looked at; call `look` with no hints at once.
         """
+        if self._stopped:
+            return [False] * len(times)
         self._watch_clock()
         for step in (
             self._taker.scan,
@@ -165,6 +171,8 @@ class Engine:
 
     def look(self, hints: Sequence[Seen]) -> list[bool]:
         """Follow the watch's hints; an empty set of names means the whole directory. True as in `tick`."""
+        if self._stopped:
+            return [False] * len(hints)
         self._guarded(lambda: self._hint(hints))
         self._take_next()
         merged = _merged(hints)
@@ -196,7 +204,7 @@ class Engine:
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[Answer]:
         """Admit and publish: b1 to b7."""
-        return self._each(self._admitter.admit, arrivals, _failed)
+        return self._act(self._admitter.admit, arrivals, _failed)
 
     def poll(self, asked: Sequence[Poll]) -> list[Answer]:
         """Return the oldest pending payload of an agent."""
@@ -204,11 +212,11 @@ class Engine:
 
     def accept(self, asked: Sequence[Accept]) -> list[Answer]:
         """Claim over HTTP."""
-        return self._each(_one_by_one(self._claims.accept), asked, _failed)
+        return self._act(_one_by_one(self._claims.accept), asked, _failed)
 
     def finish(self, asked: Sequence[Finish]) -> list[Answer]:
         """Complete or reject a claim made over HTTP."""
-        return self._each(_one_by_one(self._claims.finish), asked, _failed)
+        return self._act(_one_by_one(self._claims.finish), asked, _failed)
 
     def lookup(self, asked: Sequence[Lookup]) -> list[Answer]:
         """Return a record or an artefact to somebody who may read it."""
@@ -220,7 +228,7 @@ class Engine:
 
     def revoke(self, asked: Sequence[Batch]) -> list[tuple[Record | None, ...]]:
         """Take back, or say why not; an unknown T gets a tombstone."""
-        return self._each(_one_by_one(self._recall.revoke), asked, _no_records)
+        return self._act(_one_by_one(self._recall.revoke), asked, _no_records)
 
     def forget(self, asked: Sequence[Batch]) -> list[tuple[Record | None, ...]]:
         """Hear that a peer has recorded outcomes."""
@@ -230,7 +238,7 @@ class Engine:
 
     def offers(self, wants: Sequence[Want]) -> list[tuple[Offer, ...]]:
         """Open attempts for due payloads."""
-        return self._each(_one_by_one(self._sender.offers), wants, _no_offers)
+        return self._act(_one_by_one(self._sender.offers), wants, _no_offers)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[None]:
         """Close attempts."""
@@ -238,7 +246,7 @@ class Engine:
 
     def hello(self, told: Sequence[Hello]) -> list[bool]:
         """Take up a peer's epoch; True when payloads may go out under it."""
-        return self._each(_one_by_one(self._sender.hello), told, _no)
+        return self._act(_one_by_one(self._sender.hello), told, _no)
 
     def mirror(self, told: Sequence[Mirror]) -> list[Record | None]:
         """Take over a peer's states."""
@@ -287,6 +295,17 @@ class Engine:
         except Exception as error:
             log.exception("a part of the tick failed")
             self._tree.journal.write("parked", detail=f"tick: {type(error).__name__}: {error}"[:300])
+
+    def _act(
+        self,
+        method: Callable[[Sequence[Item]], list[Result]],
+        items: Sequence[Item],
+        failed: Callable[[Item, str], Result],
+    ) -> list[Result]:
+        """Run a group that moves files; after the orderly stop none does, or the clean mark would be a lie."""
+        if self._stopped:
+            return [failed(item, "the daemon is stopping") for item in items]
+        return self._each(method, items, failed)
 
     def _each(
         self,

@@ -4,6 +4,7 @@ It owns the directory names and the one-time checks at start; it does not know w
 must stay true: a root we cannot keep our promises on is refused before anything in it is touched.
 """
 
+import errno
 import fcntl
 import os
 from dataclasses import dataclass
@@ -26,6 +27,20 @@ FORMAT = "1"
 
 SAFE_FILESYSTEMS = frozenset({"ext4", "xfs", "btrfs", "tmpfs"})
 """Rename is atomic across a power cut (or, tmpfs, nothing survives one): R8."""
+
+
+_UNSAFE = frozenset(
+    {
+        errno.EXDEV,
+        errno.EPERM,
+        errno.EACCES,
+        errno.EROFS,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EINVAL,
+        errno.EMLINK,
+    }
+)
 
 
 class UnsafeRoot(Exception):
@@ -127,6 +142,8 @@ def probe(fs: Filesystem, salt: str) -> None:
         try:
             _probe_one(fs, directory, name)
         except OSError as error:
+            if error.errno not in _UNSAFE:
+                raise  # a full or failing disk says nothing of the root; the next start may find it well
             raise UnsafeRoot(_remedy(directory, error)) from None
         finally:
             for place in (TMP, directory):

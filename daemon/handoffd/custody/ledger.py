@@ -13,7 +13,7 @@ from handoffd.custody.memory import Forgettable, Signatures
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import AgentName, BadName, FileName, Nonce, TransferId, agent_name
 from handoffd.protocol.name import handoff_id as legal_id
-from handoffd.protocol.payload import Envelope, identity_of, label, route
+from handoffd.protocol.payload import Envelope, Route, glance, identity_of
 from handoffd.protocol.reason import Reason, State
 from handoffd.protocol.record import Record
 
@@ -53,7 +53,11 @@ def facts_of(envelope: Envelope) -> Facts:
 
 def facts_in(tid: TransferId, data: bytes) -> Facts:
     """Return what parses of bytes that may be anything (custody.md section 3, last paragraph)."""
-    way, (text, hmac) = route(data), label(data)
+    return facts_seen(tid, *glance(data))
+
+
+def facts_seen(tid: TransferId, way: Route | None, text: str | None, hmac: str | None) -> Facts:
+    """Return the facts of what `glance` saw, as far as a record may hold them."""
     if way is None or hmac is None:
         return Facts(tid)
     try:

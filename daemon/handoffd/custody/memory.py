@@ -1,7 +1,7 @@
 """What must be remembered of transfers long after they ended, in as few bytes as can be.
 
 It owns the signed identities (S) and the outcomes that may be deleted. Both are bounded by the handoffs of their
-time: about 40 bytes for an S, 32 for an outcome. The rule that must stay true: what is dropped here may only make a
+time: about 40 bytes for an S, 70 for an outcome. The rule that must stay true: what is dropped here may only make a
 later answer more cautious, never a second delivery.
 """
 
@@ -97,10 +97,15 @@ class Forgettable:
 
     def __init__(self) -> None:
         self._hours: dict[int, bytearray] = {}
+        self._noted: dict[int, _Table] = {}
 
     def add(self, tid: TransferId, at: float) -> None:
-        """Note that the outcome of T may be deleted once the clock is past `at`, POSIX seconds."""
-        self._hours.setdefault(_hour(at) + 1, bytearray()).extend(bytes.fromhex(tid))
+        """Note that the outcome of T may be deleted once the clock is past `at`, POSIX seconds; once is enough."""
+        hour = _hour(at) + 1
+        noted = self._noted.setdefault(hour, _Table())
+        if not noted.get(_word(tid)):
+            noted.put(_word(tid), 1)
+            self._hours.setdefault(hour, bytearray()).extend(bytes.fromhex(tid))
 
     def take(self, now: float, limit: int) -> list[TransferId]:
         """Return up to `limit` whose time has come, and forget them here."""
@@ -112,6 +117,7 @@ class Forgettable:
                 del digests[-32:]
             if not digests:
                 del self._hours[hour]
+                self._noted.pop(hour, None)
         return taken
 
     def __len__(self) -> int:

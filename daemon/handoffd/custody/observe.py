@@ -33,9 +33,9 @@ from handoffd.protocol.timing import (
 WORDS_LIMIT_BYTES = 64 << 10
 MARGIN_NS = 2_000_000_000
 """Files changed up to this long before publication are read too: the file system's clock ticks coarsely."""
-ARTEFACT_NAME_LIMIT = 200
-"""A record does not hold a longer one (protocol/record.py), and one that cannot be read again would end nothing."""
 LOOK_PAUSE_S = VANISHED_S / VANISHED_LOOKS
+SEARCH_S = 60.0
+"""A file that an agent holds outside the four directories is searched for this often, once its looks are used up."""
 
 
 @dataclass(slots=True)
@@ -55,6 +55,7 @@ class Observer:
         self._closing = closing
         self._unripe: dict[tuple[str, str], float] = {}
         self._searched: dict[str, tuple[int, float]] = {}
+        self._search_b = 0.0
 
     # ------------------------------------------------------------ entrances
 
@@ -74,7 +75,7 @@ class Observer:
         found = Findings({}, [])
         for receipt in list(self._tree.ledger.receipts.values()):
             self._follow(receipt, found)
-        if any(self._is_unaccounted(receipt) for receipt in self._tree.ledger.receipts.values()):
+        if self._is_search_due():
             self._search(found)
         self._retry_unripe(found)
         self._report(found)
@@ -133,6 +134,11 @@ class Observer:
         if receipt.state is not State.CLAIMED:
             found.claims[receipt.tid] = receipt
 
+    def _is_search_due(self) -> bool:
+        looks = [r.looks for r in self._tree.ledger.receipts.values() if self._is_unaccounted(r)]
+        patient = self._tree.clock.boottime() - self._search_b < SEARCH_S
+        return any(number < VANISHED_LOOKS for number in looks) or (bool(looks) and not patient)
+
     def _is_unaccounted(self, receipt: Receipt) -> bool:
         missed = receipt.missed_b
         return missed is not None and self._tree.clock.boottime() - missed >= UNACCOUNTED_S
@@ -140,7 +146,7 @@ class Observer:
     # ------------------------------------------------------------ agents' directories, by hint or by search
 
     def _search(self, found: Findings) -> None:
-        now_b = self._tree.clock.boottime()
+        now_b = self._search_b = self._tree.clock.boottime()
         due = [receipt for receipt in self._tree.ledger.receipts.values() if _is_look_due(receipt, now_b)]
         for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
             if self._needs_search(directory) or due:
@@ -164,8 +170,11 @@ class Observer:
 
     def _changed_names(self, directory: str) -> list[str]:
         """Return the names in a directory changed since the oldest open publication."""
-        open_since = [r.published_ns for r in self._tree.ledger.receipts.values() if r.place == Place.AWAY]
-        since = min(open_since, default=0) - MARGIN_NS - int(self._tree.stepped_back_s * 1e9)
+        out = (Place.OFFERED, Place.AWAY)
+        open_since = [r.published_ns for r in self._tree.ledger.receipts.values() if r.place in out]
+        if not open_since:
+            return []
+        since = min(open_since) - MARGIN_NS - int(self._tree.stepped_back_s * 1e9)
         names = []
         for name in self._tree.fs.names(directory):
             found = self._tree.fs.stat(directory, name)
@@ -181,7 +190,7 @@ class Observer:
     def _match(self, directory: str, name: str, found: Findings) -> bool:
         """Tell whether this file is the token of an open receipt; note what follows."""
         seen = self._tree.fs.stat(directory, name)
-        if seen is None or not seen.regular:
+        if seen is None or not seen.regular or self._tree.is_own(directory, name):
             return False
         receipt, data = self._identify(directory, name, seen)
         if receipt is None or receipt.place not in (Place.OFFERED, Place.AWAY):
@@ -210,8 +219,11 @@ class Observer:
         exact = [one for one in same if one.facts.hmac == hmac]
         if exact:
             return exact[0], data
-        ending = [r for r in ledger.receipts.values() if name.endswith(f"-{r.facts.handoff_id}.json")]
-        return (ending[0], data) if len(ending) == 1 else (None, None)
+        # By its name alone only a file that does not say itself what it is: another one's must not end this one.
+        if hmac is not None:
+            return None, None
+        named = [r for r in ledger.receipts.values() if handoff_id in (None, r.facts.handoff_id) and _bears(name, r)]
+        return (named[0], data) if len(named) == 1 else (None, None)
 
     def _read(self, directory: str, name: str) -> bytes | None:
         try:
@@ -226,8 +238,7 @@ class Observer:
         if data is None or self._is_unripe(directory, name, data):
             return
         sha256 = hashlib.sha256(data).hexdigest()
-        changed = sha256 != receipt.tid and len(name) <= ARTEFACT_NAME_LIMIT
-        artefact = Artefact(name, TransferId(sha256), len(data)) if changed else None
+        artefact = None if sha256 == receipt.tid else Artefact(name, TransferId(sha256), len(data))
         if directory == layout.ARCHIVE:
             reason, words = Reason.COMPLETED, ""
         else:
@@ -284,10 +295,16 @@ class Observer:
             if patient or receipt.looks < VANISHED_LOOKS or receipt.place != Place.AWAY:
                 continue
             mine = self._tree.fs.stat(layout.inbox(receipt.peer), receipt.name)
-            if mine is None or mine.links == 1:
+            if mine is None or mine.links == 1 or self._is_put_away(mine):
                 detail = "its file is in none of the agents' directories"
                 gone.append(Close(receipt, Reason.VANISHED_AT_TARGET, detail))
         self._closing.close(gone)
+
+    def _is_put_away(self, mine: Stat) -> bool:
+        """Tell whether the file's other name is ours: an agent put its claim back, and it went to quarantine/ (I1)."""
+        fs = self._tree.fs
+        held = (fs.stat(layout.QUARANTINE, name) for name in fs.names(layout.QUARANTINE))
+        return mine.links == 2 and any(one is not None and one.inode == mine.inode for one in held)
 
     def _note_stale(self) -> None:
         now = self._tree.clock.wall()
@@ -303,6 +320,13 @@ def _is_look_due(receipt: Receipt, now_b: float) -> bool:
     if receipt.missed_b is None or receipt.looks >= VANISHED_LOOKS:
         return False
     return now_b - receipt.missed_b >= (receipt.looks + 1) * LOOK_PAUSE_S
+
+
+def _bears(name: str, receipt: Receipt) -> bool:
+    """Tell whether a name is the one agents archive this handoff under (overview.md section 3)."""
+    unix, _, rest = name.partition("-")
+    facts = receipt.facts
+    return unix.isascii() and unix.isdigit() and rest == f"{facts.sender}-{facts.to}-{facts.handoff_id}.json"
 
 
 def _field(data: bytes, key: str) -> str:

@@ -7,6 +7,7 @@ outbox/ is flushed, and nothing leaves for the peer before that.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from handoffd.custody import layout
 from handoffd.custody.ledger import Sending, facts_of
@@ -42,9 +43,11 @@ class Origin:
         sending = Sending(facts_of(envelope), peer, envelope.published_name, layout.outbox(peer))
         try:
             self._tree.fs.move(layout.TMP, name, sending.place, outbox_name(sending.tid, sending.file))
-        except OSError:
-            self._tree.fs.unlink(layout.TMP, name)
-            return None
+        except OSError as error:
+            with suppress(OSError):  # tmp/ is emptied at the next start
+                self._tree.fs.unlink(layout.TMP, name)
+            # It lies there from a try that failed halfway: T is the hash of the bytes, so it is the same.
+            return sending if isinstance(error, FileExistsError) else None
         return sending
 
     def offer(self, sending: Sending, data: bytes) -> None:

@@ -45,7 +45,11 @@ class Recall:
         back: list[Receipt] = []
         lost: list[Receipt] = []
         for receipt in receipts:
-            (back if self._take_back(receipt, reason) else lost).append(receipt)
+            try:
+                (back if self._take_back(receipt, reason) else lost).append(receipt)
+            except OSError as error:  # this one waits for the next tick; the others must not
+                detail = f"cannot be taken back: {error.strerror}"
+                self._tree.note_edge("parked", receipt.facts, role="receiver", peer=receipt.peer, detail=detail)
         self._closing.close(
             Close(receipt, receipt.ends_as or reason, detail, flush=(layout.inbox(receipt.peer), layout.HANDOFF))
             for receipt in back
@@ -61,9 +65,20 @@ class Recall:
             self._tree.fs.move(source, name, own, f"{receipt.name}.pulled")
         except FileNotFoundError:
             return False  # an agent was first: that is a claim
+        if not self._is_token(receipt):
+            return False
         # Kept, for the disk may refuse the outcome: it must not become another one by being tried again.
         receipt.place, receipt.ends_as = Place.PULLED, reason
         return True
+
+    def _is_token(self, receipt: Receipt) -> bool:
+        """Tell whether what was pulled is the token; a copy that took its place means that an agent has the token."""
+        own, name = layout.inbox(receipt.peer), f"{receipt.name}.pulled"
+        seen = self._tree.fs.stat(own, name)
+        if seen is None or seen.inode == receipt.inode or receipt.place == Place.NEW:
+            return True
+        self._tree.quarantine(own, name, "not the file that was published", receipt.facts)
+        return False
 
     # ------------------------------------------------------------ a peer's revoke
 

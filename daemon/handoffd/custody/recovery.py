@@ -204,6 +204,8 @@ class Recovery:
                 self._clear(peer, name, have, record)
             else:
                 self._recover_receipt(peer, name, tid, have, closes)
+        # Claims made since the directories were opened are told like all others, so they are flushed like them.
+        self._tree.fs.sync_directories((layout.CLAIMED, layout.HANDOFF))
         self._steps.closing.close(closes)
         if self.power_cut and any(one.receipt.tid in self._tree.ledger.receipts for one in closes):
             # With `boot` written, the next start would take these for untouched by the power cut.

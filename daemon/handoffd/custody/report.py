@@ -150,9 +150,15 @@ class Reporter:
 
     def _is_old(self, name: str, oldest_ns: int) -> bool:
         """Tell whether an outcome is past its time, and not still waiting for its artefact."""
-        seen = self._tree.fs.stat(layout.OUTCOME, name)
-        is_open = TransferId(name.removesuffix(".json")) in self._tree.ledger.sendings
-        return seen is not None and seen.mtime_ns < oldest_ns and not is_open
+        seen, tid = self._tree.fs.stat(layout.OUTCOME, name), TransferId(name.removesuffix(".json"))
+        if seen is None or seen.mtime_ns >= oldest_ns or tid in self._tree.ledger.sendings:
+            return False
+        try:
+            record = self._tree.outcome(tid)
+        except BadOutcome:
+            return True
+        # The written time alone would forget a T whose own time has not come: its bytes could be admitted again.
+        return record is None or record.expires_at is None or self._expiry(record) * 1e9 < oldest_ns
 
     def _delete(self, names: list[str]) -> None:
         if not names:

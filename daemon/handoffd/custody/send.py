@@ -24,6 +24,12 @@ from handoffd.protocol.timing import DEBTS_S, DOUBT_ASK_S, EXPIRY_GRACE_S, REVOK
 PERMANENT = {403: Reason.REFUSED_POLICY, 413: Reason.TOO_LARGE, 421: Reason.UNROUTABLE}
 """Refusals that do not wait out the lifetime once every attempt is closed (section 5)."""
 NOTE_LIMIT_BYTES = 4096
+DAMAGED = ""
+"""Stands for the epoch of a note that cannot be read."""
+SILENT_S = 3_600.0
+"""A peer unheard for so long is silent (section 7); a link that works says hello every 25 s."""
+WAKE_S = 60.0
+"""After a start or a sleep of ours a peer has at least this long to be heard."""
 
 
 class Sender:
@@ -34,6 +40,8 @@ class Sender:
         self._ending = ending
         self._chance = chance
         self._epochs: dict[str, str] = {}
+        self._heard_b: dict[str, float] = {}
+        self._ticked_b = tree.clock.boottime()
 
     # ------------------------------------------------------------ the peer's epoch (section 8)
 
@@ -42,13 +50,31 @@ class Sender:
         try:
             data, _ = self._tree.fs.read(layout.PEERS, f"{peer}.json", NOTE_LIMIT_BYTES)
             epoch = json.loads(data)["epoch"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except FileNotFoundError:
             return
-        if isinstance(epoch, str):
-            self._epochs[peer] = epoch
+        except (ValueError, KeyError, TypeError):
+            epoch = None
+        # A damaged note is not first contact: no epoch equals it, so all the peer may have had ends first.
+        self._epochs[peer] = epoch if isinstance(epoch, str) else DAMAGED
+
+    def _hear(self, peer: str) -> None:
+        self._heard_b[peer] = self._tree.clock.boottime()
+
+    def _is_silent(self, peer: str) -> bool:
+        """Tell whether the peer has said nothing for SILENT_S, counted from our start at the earliest."""
+        now_b = self._tree.clock.boottime()
+        return now_b - self._heard_b.setdefault(peer, now_b - SILENT_S + WAKE_S) > SILENT_S
+
+    def _notice_sleep(self) -> None:
+        """After a sleep of this host no peer can have been heard: each gets WAKE_S to speak."""
+        now_b = self._tree.clock.boottime()
+        before_b, self._ticked_b = self._ticked_b, now_b
+        if now_b - before_b > WAKE_S:
+            self._heard_b = {peer: max(at_b, now_b - SILENT_S + WAKE_S) for peer, at_b in self._heard_b.items()}
 
     def hello(self, told: Hello) -> bool:
         """Take up the epoch of a fresh /hello; tell whether payloads may go out under it."""
+        self._hear(told.peer)
         noted = self._epochs.get(told.peer)
         if noted != told.epoch:
             if noted is not None and not self._end_lost(told.peer):
@@ -77,21 +103,23 @@ class Sender:
 
     def offers(self, want: Want) -> tuple[Offer, ...]:
         """Open an attempt for the due payloads with the oldest deadlines."""
-        if want.peer not in self._epochs:
+        if not self._epochs.get(want.peer):
             return ()
-        offers: list[Offer] = []
+        ready: list[tuple[Sending, bytes]] = []
         size = 0
         for sending in heapq.nsmallest(want.items, self._due(want.peer), key=lambda one: one.facts.expires_at):
             data = self._read_exact(sending)
             if data is None:
                 continue
             size += len(data)
-            if offers and size > want.limit_bytes:
+            if ready and size > want.limit_bytes:
                 break
-            sending.flying += 1
-            offers.append(Offer(want.peer, sending.tid, data, sending.facts.expires_at, sending.tries))
+            ready.append((sending, data))
         self._ending.flush()
-        return tuple(offers)
+        # Opened last: an attempt that nobody hears of would stay open for ever.
+        for sending, _ in ready:
+            sending.flying += 1
+        return tuple(Offer(want.peer, s.tid, data, s.facts.expires_at, s.tries) for s, data in ready)
 
     def _due(self, peer: str) -> Iterable[Sending]:
         now, now_b = self._tree.clock.wall(), self._tree.clock.boottime()
@@ -115,7 +143,10 @@ class Sender:
             return None  # it cannot be read now; that says nothing of its bytes
         if transfer_id(data) == sending.tid:
             return data
-        self._tree.quarantine(sending.place, sending.name, "bytes do not hash to T", sending.facts)
+        try:
+            self._tree.quarantine(sending.place, sending.name, "bytes do not hash to T", sending.facts)
+        except OSError:
+            return None  # again when it is due again
         self._ending.alone(sending, Reason.CONTENT_CHANGED, "the file in outbox/ was changed on disk")
         return None
 
@@ -135,12 +166,15 @@ class Sender:
             sending.doubtful += 1
         if sending.outcome is not None:
             return
+        # Before anything that the disk may refuse: what stays in outbox/ must not be due again at once.
+        sending.tries += 1
+        sending.due_b = self._tree.clock.boottime() + retry_delay_s(sending.tries, self._chance())
         if told.attempt is Attempt.ADMITTED:
             self._admitted(sending, told)
         elif told.attempt is Attempt.ENDED:
             self._ended(sending, told)
         else:
-            self._try_later(sending, told)
+            self._refused(sending, told)
 
     def _admitted(self, sending: Sending, told: Settlement) -> None:
         if not self._is_sent(sending):
@@ -160,25 +194,21 @@ class Sender:
         elif told.reason is not None:
             self._ending.alone(sending, told.reason, told.detail)
 
-    def _try_later(self, sending: Sending, told: Settlement) -> None:
+    def _refused(self, sending: Sending, told: Settlement) -> None:
         if told.status or told.detail:
             sending.refusal = (f"{told.status}: {told.detail}" if told.status else told.detail)[:300]
         permanent = PERMANENT.get(told.status) if told.attempt is Attempt.NOT_ADMITTED else None
         if permanent is not None and not sending.maybe_sent:
             self._ending.alone(sending, permanent, told.detail)
-            return
-        sending.tries += 1
-        sending.due_b = self._tree.clock.boottime() + retry_delay_s(sending.tries, self._chance())
 
     # ------------------------------------------------------------ a11, a12: following
 
     def mirror(self, told: Sequence[Mirror]) -> list[Record | None]:
         """Take over the peer's states; return, for each, the record whose artefact is to be fetched, or None."""
-        known = []
         for one in told:
+            self._hear(one.peer)
             sending = self._tree.ledger.sendings.get(one.record.tid)
             if sending is not None and sending.peer == one.peer and sending.outcome is None:
-                known.append((one.record.tid, sending))
                 self._take_over(sending, one.record, one.clock_offset_ms)
         self._ending.flush()
         return [self._fetchable(one.record.tid) for one in told]
@@ -238,6 +268,7 @@ class Sender:
 
     def expire(self) -> None:
         """End alone what never left; give up what nobody answers for (doubt_max). Runs on every tick."""
+        self._notice_sleep()
         if self._tree.expiry_rests():
             return
         now = self._tree.clock.wall()
@@ -249,7 +280,7 @@ class Sender:
     def _expire_one(self, sending: Sending, late_s: float) -> None:
         if not self._may_be_there(sending):
             self._ending.alone(sending, Reason.EXPIRED, sending.refusal or "never reached the peer")
-        elif late_s > self._tree.settings.doubt_max_s:
+        elif late_s > self._tree.settings.doubt_max_s and self._is_silent(sending.peer):
             self._ending.alone(sending, Reason.OUTCOME_UNKNOWN, "the peer gave no verdict within doubt_max")
         elif not self._is_sent(sending) and late_s > EXPIRY_GRACE_S and not sending.doubt_told:
             sending.doubt_told = True
@@ -285,7 +316,7 @@ class Sender:
     def debts(self, peer: HostName) -> Debts:
         """Return what the link owes a peer now; revokes named here count as asked."""
         forget, fetch = self._ending.owed(peer, STATES_ITEMS)
-        if peer not in self._epochs:
+        if not self._epochs.get(peer):
             return Debts()
         now, now_b = self._tree.clock.wall(), self._tree.clock.boottime()
         revoke: list[TransferId] = []

@@ -6,13 +6,14 @@ peer before outbox/ and handoff/ are flushed (a7).
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from handoffd.custody import layout
 from handoffd.custody.ending import Ending
 from handoffd.custody.filesystem import NotRegular, Stat
-from handoffd.custody.ledger import Facts, Place, Sending, facts_in, facts_of
+from handoffd.custody.ledger import Facts, Place, Sending, facts_in, facts_of, facts_seen
 from handoffd.custody.message import Offer
 from handoffd.custody.tree import Settings, Tree
 from handoffd.protocol.admission import Inadmissible, admit
@@ -28,13 +29,16 @@ from handoffd.protocol.name import (
     taking_name,
     tid_of_published,
 )
-from handoffd.protocol.payload import Envelope, route, transfer_id
+from handoffd.protocol.payload import Envelope, glance, transfer_id
 from handoffd.protocol.reason import Delivered, Reason
 from handoffd.protocol.timing import EXPIRY_GRACE_S, MALFORMED_GRACE_S, ROUTE_LIMIT_BYTES, is_beyond
 
-BEYOND = "expires_at lies further ahead of this host's clock than max_ttl allows"
+BEYOND = "expires_at lies further ahead of this host's clock than max_ttl allows; it stays until the clock is right"
 TAKE_LIMIT = 200
 """Files in a group: what was taken travels while the next group is being flushed, and memory stays flat."""
+
+GROUP_LIMIT_BYTES = 8 << 20
+"""Payloads of a group that are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Judgement:
     envelope: Envelope | None = None
     reason: Reason | None = None
     detail: str = ""
+    facts: Facts | None = None
 
 
 @dataclass(slots=True)
@@ -116,8 +121,21 @@ class Taker:
         return bool(self._hinted)
 
     def take(self, names: Iterable[str]) -> None:
-        """Take what is addressed elsewhere, as one group."""
-        found = [candidate for name in names if (candidate := self._look(name)) is not None]
+        """Take what is addressed elsewhere, as one group, or several where the files are large."""
+        found: list[Candidate] = []
+        held = 0
+        for name in names:
+            candidate = self._look(name)
+            if candidate is None:
+                continue
+            found.append(candidate)
+            held += len(candidate.data)
+            if held > GROUP_LIMIT_BYTES:
+                self._take_group(found)
+                found, held = [], 0
+        self._take_group(found)
+
+    def _take_group(self, found: Sequence[Candidate]) -> None:
         if not found:
             return
         flushed = self._tree.fs.sync_files([(layout.HANDOFF, candidate.file) for candidate in found])
@@ -165,7 +183,7 @@ class Taker:
 
     def _looks_again(self, known: Resident) -> bool:
         """Tell whether the verdict may change without the file changing: with time, with the disk, after a reload."""
-        return known.verdict.word in ("broken", "unmovable") or known.settings is not self._tree.settings
+        return known.verdict.word in ("broken", "unmovable", "beyond") or known.settings is not self._tree.settings
 
     def _read(self, name: str, known: Resident | None) -> Candidate | None:
         try:
@@ -224,21 +242,23 @@ class Taker:
         if now > expires_at:
             return Judgement(peer, "expired", expires_at, envelope, Reason.EXPIRED, "expired before it left")
         if is_beyond(expires_at, now, self._tree.settings.max_ttl_s):
-            return Judgement(peer, "broken", expires_at, reason=Reason.MALFORMED, detail=BEYOND)
+            return Judgement(None, "beyond", expires_at, detail=BEYOND)
         return Judgement(peer, "remote", expires_at, envelope)
 
     def _judge_broken(self, data: bytes, detail: str) -> Judgement:
-        way, settings = route(data), self._tree.settings
+        way, handoff_id, hmac = glance(data)
+        facts, settings = facts_seen(transfer_id(data), way, handoff_id, hmac), self._tree.settings
         if way is None:
-            return Judgement(None, "odd", detail="no readable to_agent and from_agent")
-        verdict = self._whose(way.sender, way.to, way.expires_at)
+            return Judgement(None, "odd", detail="no readable to_agent and from_agent", facts=facts)
+        expires_at = way.expires_at
+        verdict = self._whose(way.sender, way.to, expires_at)
         if verdict is not None:
-            return verdict
+            return replace(verdict, facts=facts)
         peer = settings.homes[way.to]
         if len(data) > settings.max_payload_bytes:
             detail = f"{len(data)} bytes, the limit is {settings.max_payload_bytes}"
-            return Judgement(peer, "too_large", way.expires_at, reason=Reason.TOO_LARGE, detail=detail)
-        return Judgement(peer, "broken", way.expires_at, reason=Reason.MALFORMED, detail=detail)
+            return Judgement(peer, "too_large", expires_at, reason=Reason.TOO_LARGE, detail=detail, facts=facts)
+        return Judgement(peer, "broken", expires_at, reason=Reason.MALFORMED, detail=detail, facts=facts)
 
     def _guard_published(self, name: str, tid: TransferId) -> None:
         """A name that only publishing makes is never taken; one whose token went on, or that has none, goes (I1)."""
@@ -258,7 +278,7 @@ class Taker:
         known = self._residents.get(name)
         if seen is None:
             seen = Stat(0, 0, 0, 0, 0, regular=False)
-        facts = facts_in(TransferId(""), data) if data else Facts(TransferId(""))
+        facts = verdict.facts or facts_in(TransferId(""), data)
         since = known.since_b if known else self._tree.clock.boottime()
         self._residents[name] = Resident(seen, verdict, since, facts, self._tree.settings)
         if known is None or known.verdict.word != verdict.word:
@@ -283,7 +303,8 @@ class Taker:
         for name, resident in list(self._residents.items()):
             word, expires_at = resident.verdict.word, resident.verdict.expires_at
             if word in ("local", "unroutable") and expires_at is not None and now > expires_at + EXPIRY_GRACE_S:
-                self._expire_resident(name, resident)
+                with suppress(OSError):  # again on the next scan
+                    self._expire_resident(name, resident)
 
     def _expire_resident(self, name: str, resident: Resident) -> None:
         """The same CAS as the janitor's: the rename picks between us and the agent; then the reason."""
@@ -412,7 +433,8 @@ class Taker:
     ) -> tuple[Sending, bytes, Judgement] | None:
         """a5's last checks and a6; S is reserved in the same step as its check."""
         tree, ledger = self._tree, self._tree.ledger
-        facts = facts_of(verdict.envelope) if verdict.envelope else facts_in(transfer_id(data), data)
+        facts = facts_of(verdict.envelope) if verdict.envelope else verdict.facts
+        facts = facts or facts_in(transfer_id(data), data)
         if facts.tid in ledger.sendings or facts.tid in ledger.receipts or tree.has_outcome(facts.tid):
             self._end_copy(one, facts)
             return None

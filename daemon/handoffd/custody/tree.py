@@ -5,6 +5,7 @@ rules that must stay true: an outcome never changes (R5), a note is whole or abs
 """
 
 import errno
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,8 @@ from handoffd.protocol.timing import (
     TOMBSTONES_PER_HOUR,
 )
 
+OWN_LIMIT = 4_096
+"""Names of our own files remembered: hints about them come within seconds."""
 RECORD_LIMIT_BYTES = 64 << 10
 """A record is below 3 KiB; a larger file in outcome/ was not written by us."""
 
@@ -89,6 +92,7 @@ class Tree:
     peers: dict[str, None] = field(default_factory=dict)
     graves: dict[str, int] = field(default_factory=dict)
     graves_hour: int = -1
+    own: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
 
     # ------------------------------------------------------------ telling
 
@@ -208,8 +212,11 @@ class Tree:
     # ------------------------------------------------------------ files agents see
 
     def place(self, source: str, name: str, target: str, wanted: str, tid: TransferId) -> str | None:
-        """Move a file to a free name as close to the wanted one as may be; return it, or None if it was gone."""
-        for candidate in (wanted, suffixed(wanted, tid), suffixed(f"{wanted}.{self.salt()[:8]}", tid)):
+        """Move a file to a free name as close to the wanted one as may be; return it, or None if it was gone.
+
+        Raises OSError, FileExistsError if three names were taken.
+        """
+        for candidate in (wanted, suffixed(wanted, tid), suffixed(f"{self.salt()[:8]}.{wanted}", tid)):
             try:
                 self.fs.move(source, name, target, candidate)
             except FileExistsError:
@@ -217,7 +224,7 @@ class Tree:
             except FileNotFoundError:
                 return None
             return candidate
-        return None
+        raise FileExistsError(errno.EEXIST, "no free name", wanted)
 
     def reject(self, source: str, name: str, wanted: str, record: Record) -> None:
         """Move a file to rejected/ with `<name>.reason` beside it.
@@ -228,6 +235,10 @@ class Tree:
             wanted = suffixed(wanted, record.tid)
         self.put_reason(wanted, record)
         self.place(source, name, layout.REJECTED, wanted, record.tid)
+
+    def is_own(self, directory: str, name: str) -> bool:
+        """Tell whether we put this file there ourselves: a copy of ours is no evidence of what an agent did."""
+        return (directory, name) in self.own
 
     def put_reason(self, name: str, record: Record) -> None:
         """Write `<name>.reason` in rejected/. Raises OSError where the disk does not take it."""
@@ -249,6 +260,9 @@ class Tree:
         except OSError:
             self._drop_part(salt)
             return False
+        self.own[(directory, name)] = None
+        if len(self.own) > OWN_LIMIT:
+            self.own.popitem(last=False)
         return True
 
     def quarantine(self, source: str, name: str, why: str, facts: Facts | None = None) -> None:

@@ -180,7 +180,10 @@ def _is_plain(name: object) -> bool:
     """Tell whether a peer's word for a file can be nothing but a name in one directory."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
         return False
-    return len(name.encode("utf-8", "surrogatepass")) <= NAME_LIMIT_BYTES
+    try:
+        return len(name.encode("utf-8", "surrogateescape")) <= NAME_LIMIT_BYTES
+    except UnicodeEncodeError:
+        return False  # no directory can hold it
 
 
 def _read_edges(value: object) -> dict[str, str]:

@@ -96,15 +96,18 @@ def test_other_bytes_of_the_same_signature_are_a_variant(pair: Pair) -> None:
     assert post(pair, other).status == 409
 
 
-def test_a_lifetime_far_ahead_is_refused_for_good(pair: Pair) -> None:
+def test_a_lifetime_far_ahead_is_turned_away_and_nothing_is_kept(pair: Pair) -> None:
     answer = post(pair, payload(at=START + 365 * 86_400.0))
-    assert (answer.status, answer.final) == (422, True)
-    assert [one["reason"] for one in pair.a.outcomes()] == ["refused_policy"]
+    assert (answer.status, answer.final) == (400, False)
+    assert pair.a.outcomes() == []
 
 
-def test_a_file_with_a_lifetime_far_ahead_is_malformed(pair: Pair) -> None:
+def test_a_file_with_a_lifetime_far_ahead_stays_until_the_clock_is_right(pair: Pair) -> None:
     pair.a.drop("0011223344556677-0.json", payload(at=START + 365 * 86_400.0))
     pair.a.tick()
     pair.a.tick(3.0)
-    assert [one["reason"] for one in pair.a.outcomes()] == ["malformed"]
-    assert "further ahead" in pair.a.outcomes()[0]["detail"]
+    assert pair.a.names("handoff") == ["0011223344556677-0.json"]
+    assert "left_alone" in pair.a.journal.words()
+    pair.a.clock.wall_s += 365 * 86_400.0
+    pair.a.tick(1.0)
+    assert pair.a.names("handoff") == []
