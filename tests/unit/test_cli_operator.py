@@ -139,3 +139,12 @@ def test_status_puts_trouble_first_and_fails(ground: Ground, capsys: pytest.Capt
         assert invoke(["status", "--root", str(ground.root)]) == 1
     first = capsys.readouterr().out.splitlines()[0]
     assert first == "warning: alice-vm: wrong_token: 401; exchange the tokens again"
+
+
+def test_a_link_that_is_up_without_news_of_outcomes_is_trouble_too(
+    ground: Ground, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = {"word": "no_news", "detail": "403 forbidden", "remedy": "see the peer's journal"}
+    with daemon(ground, 200, {**STATUS, "links": [{**LINK, "error": error}]}):
+        assert invoke(["status", "--root", str(ground.root)]) == 1
+    assert "warning: alice-vm: no_news: 403 forbidden" in capsys.readouterr().out

@@ -33,7 +33,7 @@ def status(as_json: bool = JSON, config: Path | None = CONFIG, root: Path | None
     else:
         for line in _page(told):
             typer.echo(line)
-    if not told["ready"] or any(link["state"] != "up" for link in told["links"]):
+    if not told["ready"] or any(link["state"] != "up" or link.get("error") for link in told["links"]):
         raise typer.Exit(ExitCode.FAILED)
 
 

@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from handoffd.link.answer import said
 from handoffd.link.artefact import Fetcher
 from handoffd.link.client import NoAnswer, NotSent, PeerClient, Reply
 from handoffd.link.gate import Gate
+from handoffd.link.hearing import Hearing
 from handoffd.link.ties import Ties
 from handoffd.link.wire import BadAnswer, Records, StatesPage, read_states
 from handoffd.protocol.timing import STATES_WAIT_S
@@ -26,8 +28,7 @@ class Follower:
     """Polls while the gate is open. `sweep` asks for a full sweep."""
 
     def __init__(self, ties: Ties, client: PeerClient, gate: Gate, fetcher: Fetcher, sweep: Callable[[], None]) -> None:
-        self.unreadable = ""
-        """Why the last record or answer that could not be used could not; for the status."""
+        self.hearing = Hearing(ties)
         self._ties, self._client, self._gate, self._fetcher, self._sweep = ties, client, gate, fetcher, sweep
         self._cursor: str | None = None
         self._generation = 0
@@ -47,7 +48,7 @@ class Follower:
     async def take(self, records: Records) -> None:
         """Hand records to custody and fetch the artefacts it wants."""
         if records.refused:
-            self.unreadable = records.refused[-1]
+            self.hearing.refused(records.refused[-1])
         for record in await self._ties.mirror(records.good, self._gate.offset.offset_ms()):
             self._fetcher.want(record.tid)
 
@@ -59,8 +60,9 @@ class Follower:
                 reply = await self._client.states({}, self._cursor, wait_s, epoch)
         except TimeoutError:
             return True  # the gate shut under the poll; the next one waits for it
-        except (NotSent, NoAnswer):
+        except (NotSent, NoAnswer) as error:
             self._gate.suspect()
+            self.hearing.failed(str(error))
             return True
         return await self._read(reply, epoch)
 
@@ -78,9 +80,12 @@ class Follower:
         """Return what an answer to states says, or None if it is not the peer's under this epoch."""
         self._gate.hear(reply, hung=hung)
         if not self._gate.is_own(reply, epoch):
+            self.hearing.failed(f"/states was answered with {reply.status} {said(reply.body)}".rstrip())
             return None
         try:
-            return read_states(reply.body)
+            page = read_states(reply.body)
         except BadAnswer as error:
-            self.unreadable = str(error)
+            self.hearing.failed(str(error))
             return None
+        self.hearing.heard()
+        return page

@@ -76,7 +76,14 @@ class Gate:
     @property
     def takes(self) -> bool:
         """Whether a fresh payload may wait here for the gate to open within moments."""
-        return self.state is LinkState.UP and not self._pace.held
+        return (self.state is LinkState.UP or self._never_told) and not self._pace.held
+
+    @property
+    def why_shut(self) -> str:
+        """Return in words why no payload may go out: what the sender is told if it never can."""
+        if self._trouble is None:
+            return "the peer asked for a pause" if self._pace.held else "the link is being checked"
+        return f"link down: {self._trouble.words}"
 
     @property
     def epoch(self) -> str:
@@ -103,7 +110,7 @@ class Gate:
         return {
             "state": self.state.value,
             "since": format_moment(self._since_s),
-            "error": trouble and {"word": trouble.word, "detail": trouble.detail, "remedy": trouble.remedy},
+            "error": trouble and trouble.fields(),
             "url": self.client.url,
             "epoch": self._epoch or None,
             "version": greeting and greeting.version,

@@ -78,13 +78,17 @@ class Payer:
 
     async def _sweep(self, debts: Debts, epoch: str) -> None:
         self._sweep_at = self._loop.time() + SWEEP_S
+        usable = True
         for known in pages(debts.known):
             page = self.follower.page(await self._client.states(known, None, 0.0, epoch), epoch, hung=False)
             if page is None:
                 return
             await self.follower.take(page.records)
+            usable = usable and not page.records.refused
             if lost := tuple(tid for tid in known if tid in page.lost):
                 await self._ties.ask(self._ties.engine.lost, Batch(self._ties.peer, lost))
+        if usable:
+            self.follower.hearing.swept()
 
     async def _forget(self, tids: tuple[TransferId, ...], epoch: str) -> None:
         reply = await self._client.forget(tids, epoch)
@@ -99,6 +103,6 @@ class Payer:
         try:
             records = read_records(reply.body)
         except BadAnswer as error:
-            self.follower.unreadable = str(error)
+            self.follower.hearing.failed(str(error))
         else:
             await self.follower.take(records)

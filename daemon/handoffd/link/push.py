@@ -66,11 +66,13 @@ class PeerLink:
 
     def status(self) -> dict[str, object]:
         """Return the link's state for a person, JSON types only."""
+        gate, hearing = self._gate.status(), self._payer.follower.hearing
         return {
             "peer": self._ties.peer,
             "mode": "push",
-            **self._gate.status(),
+            **gate,
+            "error": gate["error"] or (hearing.trouble and hearing.trouble.fields()),
             "in_flight": self._sender.in_flight,
             "waiting": self._sender.waiting,
-            "unreadable": self._payer.follower.unreadable or None,
+            "unreadable": hearing.unreadable or None,
         }

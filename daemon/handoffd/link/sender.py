@@ -56,7 +56,7 @@ class Sender:
         """Carry a payload just taken; what cannot go soon goes back to custody at once."""
         full = len(self._fresh) >= WAITING_ITEMS or self._fresh_bytes + len(offer.data) > WAITING_LIMIT_BYTES
         if not (self._running and self._gate.takes) or full:
-            self._ties.give_back([offer], "too many wait here" if full else "the link is not up")
+            self._ties.give_back([offer], "too many wait here" if full else self._gate.why_shut)
             self._gate.nudge()
             return
         self._fresh.append(offer)
@@ -118,7 +118,7 @@ class Sender:
             self.want_backlog()
             self._call()
         elif not self._gate.takes:
-            self._give_back_fresh("the link went down")
+            self._give_back_fresh(self._gate.why_shut)
 
     def _give_back_fresh(self, detail: str) -> None:
         offers, self._fresh, self._fresh_bytes = self._fresh, deque(), 0
@@ -165,7 +165,7 @@ class Sender:
     async def _carry(self, load: Load) -> None:
         self._ties.give_back(load.late, "expired before it was sent")
         if not self._gate.open:
-            self._ties.give_back(load.offers, "the link is not up")
+            self._ties.give_back(load.offers, self._gate.why_shut)
         elif load.offers:
             await self._send(load, self._gate.epoch)
 
@@ -173,7 +173,7 @@ class Sender:
         try:
             reply = await self._request(load, epoch)
         except NotSent as error:
-            self._ties.give_back(load.offers, str(error))
+            self._ties.give_back(load.offers, f"link down: {error.kind}: {error}")
             self._gate.suspect()
         except NoAnswer as error:
             self._ties.give_back(load.offers, str(error), Attempt.UNKNOWN)

@@ -27,6 +27,15 @@ class Trouble:
     wait_s: float = 0.0
     agents: tuple[AgentName, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """Return it in one line for a person."""
+        return f"{self.word}: {self.detail}; {self.remedy}"
+
+    def fields(self) -> dict[str, str]:
+        """Return it for the status."""
+        return {"word": self.word, "detail": self.detail, "remedy": self.remedy}
+
 
 def unsent(kind: str, detail: str, url: str) -> Trouble:
     """Return the trouble of a connection that could not be made; `kind` as in client.NotSent."""
@@ -84,7 +93,7 @@ _BUSY = frozenset({429, 503})
 def _refusal(status: int, body: Body | None, retry_after: str | None) -> Trouble:
     words = said(body) or f"status {status}"
     if status == _WRONG_TOKEN:
-        remedy = "give the peer the hash of our token (its `accepts`), or us the right token (our `token`)"
+        remedy = "exchange the tokens again: the peer's `accepts` must be the hash of our `token`"
         return Trouble("wrong_token", f"the peer does not know our token ({words})", remedy, True)
     if status == _FORBIDDEN:
         return Trouble("forbidden", f"the peer refuses us ({words})", "see the peer's `peers` and its journal", True)

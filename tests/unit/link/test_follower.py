@@ -1,6 +1,7 @@
 """Following the peer's states, and bringing artefacts home."""
 
-from tests.unit.link.fake_peer import FakePeer, refuse, reset, say
+import pytest
+from tests.unit.link.fake_peer import FakePeer, proxy_503, refuse, reset, say
 from tests.unit.link.rig import running, until
 
 from handoffd.custody.message import Debts, Landing
@@ -88,6 +89,67 @@ async def test_one_record_that_cannot_be_used_does_not_hold_back_the_others():
         await until(lambda: rig.engine.state(U) is State.CLAIMED)
         assert rig.engine.state(T) is None
         assert "record" in str(rig.link.status()["unreadable"]) or "transfer" in str(rig.link.status()["unreadable"])
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        (refuse(403, "forbidden"), "403 forbidden"),
+        (refuse(400, "bad_request"), "400 bad_request"),
+        (refuse(500, "unavailable"), "500 unavailable"),
+        (refuse(429, "rate_limited"), "429 rate_limited"),
+        (say(200, {"epoch": "epoch-1", "states": []}), "no cursor"),
+        (say(200, {"epoch": "epoch-9", "cursor": "0", "states": {}}), "200"),
+        (proxy_503, "503"),
+        (reset, ""),
+    ],
+)
+async def test_a_peer_that_never_tells_what_became_of_handoffs_is_no_quiet_link(turn, words, monkeypatch):
+    monkeypatch.setattr("handoffd.link.follower.EMPTY_GAP_S", 0.01)
+    async with FakePeer() as peer:
+        peer.next("states", *[turn] * 10)
+        async with running(peer) as rig:
+            await until(lambda: "news_stopped" in rig.words)
+            assert rig.link.status()["state"] == "up"
+            assert rig.error["word"] == "no_news"
+            assert words in rig.error["detail"]
+            assert rig.error["remedy"]
+            fields = dict(rig.events)["news_stopped"]
+            assert (fields["peer"], fields["reason"]) == ("alice-vm", "no_news")
+            await until(lambda: rig.words[-1] == "news_resumed")
+            assert rig.link.status()["error"] is None
+            assert rig.words == ["link_up", "news_stopped", "news_resumed"], "each edge once"
+
+
+async def test_two_failures_are_no_edge():
+    async with FakePeer() as peer:
+        peer.next("states", reset, refuse(500, "unavailable"))
+        async with running(peer) as rig:
+            await until(lambda: peer.calls["states"] == 4)
+            assert rig.words == ["link_up"]
+
+
+async def test_a_record_that_cannot_be_used_is_told_until_a_sweep_finds_none(monkeypatch):
+    monkeypatch.setattr("handoffd.link.payer.SWEEP_S", 0.05)
+    async with FakePeer() as peer:
+        peer.records = {T: {}}
+        peer._changes = [T]
+
+        def know_one(rig):
+            rig.engine.owed = Debts(known={T: State.STORED}, next_s=0.05)
+
+        async def sweep_finds(peer, request):
+            known = (await request.json())["known"]
+            return peer.answer({"states": dict.fromkeys(known, {}), "cursor": "1"})
+
+        peer.next("states", *[sweep_finds] * 3)
+        async with running(peer, prepare=know_one) as rig:
+            await until(lambda: "news_stopped" in rig.words)
+            assert rig.error["word"] == "unreadable_news"
+            assert T[:12] in rig.error["detail"]
+            peer.records[T] = peer.record(T, "claimed")
+            await until(lambda: rig.words[-1] == "news_resumed")
+            assert rig.link.status()["unreadable"] is None
 
 
 async def test_an_answer_of_another_epoch_is_ignored():

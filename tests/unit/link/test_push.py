@@ -123,6 +123,34 @@ async def test_the_backlog_is_carried_after_the_link_came_up():
             assert rig.words == ["link_down", "link_up"]
 
 
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_attempt_that_could_not_be_made_says_why_and_what_to_do(first):
+    async with FakePeer() as peer:
+        peer.next("hello", *[refuse(401, "unauthorized")] * 100)
+        async with running(peer) as rig:
+            if not first:  # else it waits for the first word of the peer
+                await until(lambda: rig.words == ["link_down"])
+            await until(lambda: rig.link._sender._running)
+            tid = rig.take(b"{}")
+            await until(lambda: rig.engine.attempts(tid))
+            assert rig.engine.attempts(tid) == [Attempt.NOT_SENT]
+            detail = rig.engine.settled[0].detail
+            assert detail.startswith("link down: wrong_token: ")
+            assert "unauthorized" in detail
+            assert "exchange the tokens again" in detail
+
+
+async def test_a_peer_that_cannot_be_reached_is_the_reason_of_an_attempt_not_made():
+    async with FakePeer() as peer, running(peer) as rig:
+        await rig.up()
+        await peer.down()
+        rig.link._gate.suspect()
+        await until(lambda: rig.link.status()["state"] == "down")
+        tid = rig.take(b"{}")
+        await until(lambda: rig.engine.attempts(tid))
+        assert rig.engine.settled[0].detail.startswith("link down: unreachable: http://127.0.0.1:")
+
+
 async def test_nothing_is_sent_past_its_deadline():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()
