@@ -5,15 +5,14 @@ before the lock is held and the file system is known to be one we can be safe on
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import resource
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 from handoffd.app.daemon import CannotListen, Daemon
+from handoffd.app.loop import make_loop
 from handoffd.app.wiring import custody_settings, is_shared, set_up_log
 from handoffd.clock import SystemClock, boot_id
 from handoffd.config import Config, load
@@ -88,13 +87,8 @@ def _run_locked(config: Config) -> int:
 
 
 def _run_loop(daemon: Daemon) -> None:
-    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    with contextlib.suppress(ImportError):  # it exists on CPython only
-        import uvloop  # noqa: PLC0415
-
-        factory = uvloop.new_event_loop
     try:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
             runner.run(daemon.serve())
     except BaseExceptionGroup as group:
         # What waited for the custody thread fails with it, and may be heard of first.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.spec.daemon.rig import HANDOFFD, OURS, Host, Pair
+from tests.spec.daemon.rig import HANDOFFD, Host, Pair
 
 
 @pytest.fixture
@@ -69,24 +69,7 @@ def test_an_orderly_stop_takes_unclaimed_files_back_and_the_next_start_publishes
     assert pair.bob.ended(tid)["reason"] == "completed"
 
 
-def test_nothing_is_published_between_the_clean_mark_and_the_end(pair: Pair) -> None:
-    """The tick of a stopping daemon must not undo what the stop has done."""
-    pair.alice.stop()
-    pair.alice.edit("# scan_interval_s: 1", "scan_interval_s: 0.1 #")
-    pair.alice.start().ready()
-    tids = [pair.bob.hand_over("alice") for _ in range(40)]
-    for tid in tids:
-        pair.alice.published(tid)
-    for _ in range(10):
-        assert pair.alice.stop() == 0
-        assert [name for name in pair.alice.names("handoff") if OURS.match(name)] == []
-        assert pair.alice.journal()[-1]["event"] == "daemon_stopped"
-        pair.alice.start().ready()
-    for tid in tids:
-        pair.alice.archive(pair.alice.claim(tid))
-        assert pair.bob.ended(tid)["reason"] == "completed"
-
-
+@pytest.mark.slow
 def test_a_stop_does_not_wait_for_polls_that_hang(pair: Pair) -> None:
     poll = subprocess.Popen(
         [sys.executable, "-c", POLL, str(pair.alice.local_port), pair.alice.token()], stdout=subprocess.PIPE
@@ -132,6 +115,7 @@ def test_a_newer_layout_is_refused_and_both_versions_are_named(lone: Host) -> No
     assert "'1'" in words
 
 
+@pytest.mark.slow
 def test_a_root_that_is_not_there_is_refused(lone: Host) -> None:
     shutil.rmtree(lone.root)
     assert f"{lone.root} does not exist" in refused(lone, 2)
@@ -144,12 +128,14 @@ def test_an_address_beyond_loopback_is_refused_without_tls(lone: Host) -> None:
     assert not (lone.root / "relay").exists()
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_named(lone: Host) -> None:
     with socket.create_server(("127.0.0.1", lone.local_port)):
         words = refused(lone, 1)
     assert f"cannot listen on 127.0.0.1:{lone.local_port}: Address already in use" in words
 
 
+@pytest.mark.slow
 def test_a_directory_we_may_not_rename_in_is_refused_with_the_remedy(lone: Host) -> None:
     without_rights = capless()
     (lone.root / "handoff").chmod(0o500)
@@ -159,6 +145,7 @@ def test_a_directory_we_may_not_rename_in_is_refused_with_the_remedy(lone: Host)
     assert "chmod" in lone.log()
 
 
+@pytest.mark.slow
 def test_a_root_we_may_not_enter_is_refused_with_the_remedy(lone: Host) -> None:
     without_rights = capless()
     lone.root.chmod(0o500)
@@ -176,6 +163,7 @@ def capless() -> tuple[str, ...]:
     return ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 
 
+@pytest.mark.slow
 def test_a_file_nobody_may_read_stays_with_one_event(lone: Host) -> None:
     lone.start(*capless()).ready()
     file = lone.root / "handoff" / "secret-0.json"
@@ -186,6 +174,7 @@ def test_a_file_nobody_may_read_stays_with_one_event(lone: Host) -> None:
     assert file.exists()
 
 
+@pytest.mark.slow
 def test_run_imports_nothing_of_the_command_line(lone: Host) -> None:
     probe = (
         "import sys, threading, os, signal, time\n"
@@ -203,10 +192,12 @@ def test_run_imports_nothing_of_the_command_line(lone: Host) -> None:
         assert f"'{name}'" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_fresh_daemon_is_small(pair: Pair) -> None:
     assert max(host.resident_mib() for host in pair.hosts) < 80
 
 
+@pytest.mark.slow
 def test_the_log_as_json_parses_line_by_line(stopped_pair: Pair) -> None:
     for host in stopped_pair.hosts:
         host.add("log: {format: json, level: info}\n")

@@ -266,7 +266,7 @@ def test_every_line_of_the_journal_parses_and_carries_what_it_must(calm_pair: Pa
     calm_pair.deliver()
     for host in calm_pair.hosts:
         for line in host.journal():
-            assert {"at", "event", "host"} <= line.keys()
+            assert {"at", "event", "host"} <= line.keys(), line
             assert "" not in line.values()
 
 

@@ -5,7 +5,10 @@ import signal
 import stat
 from pathlib import Path
 
+import pytest
 from tests.spec.daemon.rig import Host, Pair, payload, tid_of, until
+
+pytestmark = pytest.mark.slow
 
 
 def reload(host: Host) -> str:
@@ -112,6 +115,6 @@ def test_reloads_that_crowd_each_other_and_a_stop_among_them_do_no_harm(pair: Pa
 
 def test_a_hang_up_during_the_start_does_not_end_it(lone: Host) -> None:
     lone.start()
-    until("it begins", lambda: (lone.root / "relay").exists())
+    until("it begins", (lone.root / "relay").exists)
     lone.signal(signal.SIGHUP)
     lone.ready()

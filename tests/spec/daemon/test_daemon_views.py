@@ -1,0 +1,104 @@
+"""The operator's views of a running daemon and of a stopped one (docs/journal.md, docs/directories.md)."""
+
+import json
+import os
+
+import pytest
+from tests.spec.daemon.rig import Pair, payload, tid_of, until
+
+pytestmark = pytest.mark.slow
+
+
+def test_ls_show_trace_and_events_say_the_same_with_the_daemon_running_and_stopped(pair: Pair) -> None:
+    ended = pair.deliver()
+    waiting = pair.bob.hand_over("alice")
+    pair.alice.published(waiting)
+    pair.bob.told("published", tid=waiting)
+    running = views(pair, ended)
+    for host in pair.hosts:
+        host.kill()
+    assert views(pair, ended) == running
+    assert running["listed"] == {ended: "completed", waiting: "stored"}
+    assert running["shown"] == ("completed", "bob", "alice")
+    assert {"started", "published", "completed"} <= set(running["traced"])
+    assert running["told"].count("completed") == 1
+
+
+def views(pair: Pair, tid: str) -> dict[str, object]:
+    """What a person sees on bob's host, without ages."""
+    shown = pair.bob.tell("show", tid)
+    return {
+        "listed": {line["tid"]: line["state"] for line in pair.bob.tell("ls")},
+        "shown": (shown["state"], shown["from"], shown["to"]),
+        "traced": [line["event"] for line in pair.bob.tell("trace", tid)["timeline"]],
+        "told": [line["event"] for line in told(pair, "--handoff", tid)],
+    }
+
+
+def told(pair: Pair, *words: str) -> list[dict[str, str]]:
+    done = pair.bob.command("events", "--json", "--limit", "0", *words)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_each_view_is_readable_as_text_and_shows_no_transcript(pair: Pair) -> None:
+    data = payload("bob", "alice", transcript=[{"role": "user", "text": "my card number"}])
+    tid = pair.bob.write(data)
+    pair.alice.archive(pair.alice.claim(tid))
+    pair.bob.ended(tid)
+    for words in (("ls",), ("show", tid), ("trace", tid), ("events",)):
+        done = pair.bob.command(*words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "completed" in done.stdout
+        assert "my card number" not in done.stdout
+    assert pair.bob.command("show", tid, "--payload").stdout.encode() == data
+
+
+def test_events_f_shows_a_new_edge(pair: Pair) -> None:
+    following = pair.bob.begin("events", "-f", "--json")
+    assert following.stdout is not None
+    seen = b""
+
+    def shows(word: bytes) -> bool:
+        nonlocal seen
+        seen += following.stdout.read() or b""  # type: ignore[union-attr]
+        return word in seen
+
+    until("it follows", lambda: shows(b"daemon_started"))
+    tid = pair.deliver()
+    until("the new edge is shown", lambda: shows(tid.encode()))
+
+
+def test_a_writer_takes_back_what_waits_at_the_peer(pair: Pair) -> None:
+    tid = pair.bob.hand_over("alice")
+    name = pair.alice.published(tid)
+    pair.bob.told("published", tid=tid)
+    assert pair.bob.command("reject", tid).returncode in (0, 75)  # 75: asked, not yet answered
+    for host in pair.hosts:
+        assert host.ended(tid)["reason"] == "revoked"
+    assert name not in pair.alice.names("handoff")
+
+
+def test_a_writer_cannot_take_back_what_is_claimed(pair: Pair) -> None:
+    tid = pair.bob.hand_over("alice")
+    name = pair.alice.claim(tid)
+    pair.bob.told("claimed", tid=tid)
+    assert pair.bob.command("reject", tid).returncode == 1
+    pair.alice.archive(name)
+    assert pair.bob.ended(tid)["reason"] == "completed"
+
+
+def test_a_command_that_needs_the_daemon_says_so_when_it_is_stopped(pair: Pair) -> None:
+    tid = pair.bob.hand_over("alice")
+    pair.alice.published(tid)
+    pair.bob.stop()
+    done = pair.bob.command("reject", tid)
+    assert done.returncode == 69
+    assert "handoffd run" in done.stderr or "systemctl" in done.stderr
+
+
+def test_the_socket_is_the_operator_s_alone(pair: Pair) -> None:
+    socket = pair.bob.root / "relay" / "handoffd.sock"
+    assert socket.stat().st_mode & 0o777 == 0o600
+    assert os.stat(pair.bob.root / "relay").st_mode & 0o777 == 0o700
+    assert tid_of(b"")
