@@ -62,9 +62,19 @@ def test_an_agent_that_posts_to_its_hub_reaches_an_agent_of_that_host(pair: Pair
     assert claim["sha256"] == hashlib.sha256(payload).hexdigest()
 
 
-def test_an_agent_that_posts_to_its_hub_for_another_host_is_told_that_it_is_not_here(pair: Pair) -> None:
-    answer = pair.bob.post(pair.bob.compose_payload("alice"))
-    assert (answer["status"], answer["body"]["reason"]) == (421, "not_here")
+def test_an_agent_that_posts_to_its_own_hub_reaches_an_agent_of_another_host(pair: Pair) -> None:
+    pair.alice.listen()
+    payload = pair.bob.compose_payload("alice")
+    answer = pair.bob.post(payload)
+    assert (answer["status"], answer["body"]["status"]) == (201, "pending")
+    (claim,) = eventually("alice claims it by file", lambda: pair.alice.ledger("alice", "claimed"))
+    assert claim["sha256"] == hashlib.sha256(payload).hexdigest()
+    assert pair.bob.final(hashlib.sha256(payload).hexdigest())["state"] == "completed"
+
+
+def test_an_agent_that_nobody_knows_is_told_to_be_not_here(pair: Pair) -> None:
+    answer = pair.bob.post(pair.bob.compose_payload("zoe"))
+    assert answer["status"] in (421, 422)
 
 
 def test_the_journal_of_both_hosts_tells_the_story_in_plain_words(pair: Pair) -> None:
