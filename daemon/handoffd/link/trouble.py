@@ -93,7 +93,10 @@ _BUSY = frozenset({429, 503})
 def _refusal(status: int, body: Body | None, retry_after: str | None) -> Trouble:
     words = said(body) or f"status {status}"
     if status == _WRONG_TOKEN:
-        remedy = "exchange the tokens again: the peer's `accepts` must be the hash of our `token`"
+        remedy = (
+            "exchange the tokens again: give the peer the hash of our token (its `accepts`), "
+            "or us the right token (our `token`)"
+        )
         return Trouble("wrong_token", f"the peer does not know our token ({words})", remedy, True)
     if status == _FORBIDDEN:
         return Trouble("forbidden", f"the peer refuses us ({words})", "see the peer's `peers` and its journal", True)
