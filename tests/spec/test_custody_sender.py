@@ -325,6 +325,21 @@ def test_a_retry_after_a_lost_answer_meets_the_receipt(pair: Pair) -> None:
 # ---------------------------------------------------------------- follow
 
 
+def test_what_the_peer_tells_a_state_of_is_followed_though_its_answer_was_lost(pair: Pair) -> None:
+    offer = taken(pair)
+    pair.post(pair.a, pair.b, [offer])
+    settle(pair.a, offer.tid, Attempt.UNKNOWN)
+    pair.b.claim()
+    pair.a.tick(61.0)
+    pair.follow()  # the revoke meets the claim
+    assert pair.a.names("relay/sent/host-b") == [f"{offer.tid}~{X}"]
+    (name,) = pair.b.names("claimed")
+    os.rename(pair.b.root / "claimed" / name, pair.b.root / "archive" / name)
+    pair.b.tick()
+    pair.follow()
+    assert pair.a.outcome()["reason"] == "completed"
+
+
 def test_only_rises_count_and_late_answers_are_harmless(pair: Pair) -> None:
     tid, _ = pair.cross()
     pair.b.claim()

@@ -177,16 +177,19 @@ class Sender:
             self._refused(sending, told)
 
     def _admitted(self, sending: Sending, told: Settlement) -> None:
-        if not self._is_sent(sending):
-            place = layout.sent(sending.peer)
-            self._tree.fs.move(sending.place, sending.name, place, sending.name)
-            sending.place = place
+        self._move_to_sent(sending)
         if told.record is None:
             self._raise(sending, State.STORED, None)
         else:
             offset_ms = told.record.clock_offset_ms
             self._raise(sending, State.STORED, told.record.edges.get("stored"), offset_ms)
             self._take_over(sending, told.record, offset_ms)
+
+    def _move_to_sent(self, sending: Sending) -> None:
+        if not self._is_sent(sending):
+            place = layout.sent(sending.peer)
+            self._tree.fs.move(sending.place, sending.name, place, sending.name)
+            sending.place = place
 
     def _ended(self, sending: Sending, told: Settlement) -> None:
         if told.record is not None and told.record.tid == sending.tid and told.record.final:
@@ -227,6 +230,8 @@ class Sender:
             self._climb(sending, record, clock_offset_ms)
 
     def _climb(self, sending: Sending, record: Record, clock_offset_ms: int | None) -> None:
+        # Whoever can tell a state has it, whatever became of our POST's answer; only what is in sent/ is followed.
+        self._move_to_sent(sending)
         for state in (State.STORED, State.LEASED, State.PUBLISHED, State.CLAIMED):
             at = record.edges.get(state.value) or (record.at if state is record.state else None)
             if at is not None and (state is record.state or rises(state, record.state)):
