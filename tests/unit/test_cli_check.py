@@ -83,7 +83,8 @@ def test_checking_changes_nothing_in_the_root(site):
 
 
 def test_checking_changes_nothing_in_a_root_that_has_been_run_on(site):
-    (site.root / "relay/tmp").mkdir(parents=True)
+    (site.root / "relay").mkdir(mode=0o700)
+    (site.root / "relay/tmp").mkdir(mode=0o700)
     (site.root / "relay/lock").touch()
     before = tree_of(site.root)
 
@@ -150,7 +151,7 @@ def test_a_port_in_use_is_a_problem(site, capsys):
 
 
 def test_while_a_daemon_runs_its_ports_are_not_a_problem(site, capsys):
-    (site.root / "relay").mkdir()
+    (site.root / "relay").mkdir(mode=0o700)
     held = lock(site.root)
     try:
         with closing(socket.create_server(("127.0.0.1", site.local_port))):
@@ -315,3 +316,11 @@ def test_neither_a_link_nor_a_pipe_is_opened(inbox):
     (inbox / "link.json").symlink_to("/dev/zero")
 
     assert survey(inbox.parent, HOUSEHOLD, NOW_S).total(Fate.ODD) == 2
+
+
+def test_a_relay_that_others_reach_into_is_a_problem(site, capsys):
+    (site.root / "relay").mkdir()
+    (site.root / "relay").chmod(0o770)
+    assert site.check() == 1
+    assert f"{site.root / 'relay'} has mode 770" in capsys.readouterr().err
+    assert [path.name for path in (site.root / "relay").iterdir()] == []

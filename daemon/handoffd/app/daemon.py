@@ -42,6 +42,10 @@ STOP_GRACE_S = 3.0
 """Requests in flight get this long at SIGTERM; systemd's own patience is 90 s."""
 
 
+STAYS = "the configuration in force stays; correct it, `handoffd check`, then SIGHUP again"
+"""What to do after a refused reload."""
+
+
 class CannotListen(Exception):
     """What the configuration says of listening cannot be had; the message says why and what to do."""
 
@@ -285,6 +289,7 @@ class Daemon:
         except (ConfigError, OSError) as error:
             for line in str(error).splitlines():
                 log.error("reload refused: %s", line)
+            log.error("reload refused: %s", STAYS)
             self._scribe.write("config_refused", detail=str(error).splitlines()[0])
         else:
             await self._take_up(new, listener)

@@ -5,6 +5,7 @@ before the lock is held and the file system is known to be one we can be safe on
 """
 
 import asyncio
+import errno
 import logging
 import os
 import resource
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from handoffd.app.daemon import CannotListen, Daemon
 from handoffd.app.loop import make_loop
+from handoffd.app.relay import check_relay
 from handoffd.app.wiring import custody_settings, is_shared, set_up_log
 from handoffd.clock import SystemClock, boot_id
 from handoffd.config import Config, load
@@ -24,6 +26,7 @@ from handoffd.link.watch import WatchLost, WatchUnavailable
 
 log = logging.getLogger(__name__)
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_FLUSH_FAILED, EXIT_IN_USE, EXIT_PERMISSION = 0, 1, 2, 74, 75, 77
 
 
@@ -47,8 +50,10 @@ def run(path: Path) -> int:
         return _ended(EXIT_PERMISSION, _who_may(error))
     except FlushFailed as error:
         return _ended(EXIT_FLUSH_FAILED, f"{error}; nothing more was answered; the next start decides what is durable")
-    except (OSError, WatchLost) as error:
+    except WatchLost as error:
         return _ended(EXIT_FAILED, str(error))
+    except OSError as error:
+        return _ended(EXIT_FAILED, _no_start(config.root, error))
     except Exception:
         log.critical("handoffd has a fault and ends; the next start recovers what is on disk", exc_info=True)
         return EXIT_FAILED
@@ -104,7 +109,23 @@ def _cause(daemon: Daemon, group: BaseExceptionGroup[BaseException]) -> BaseExce
     return Unhandled(str(first)) if isinstance(first, OSError) and daemon.served else first
 
 
+def _no_start(root: Path, error: OSError) -> str:
+    """Return what the operating system refused, where, and what to do."""
+    own_words = error.filename is None and error.strerror != os.strerror(error.errno or 0)
+    place = root if error.filename is None else _absolute(root, os.fsdecode(error.filename))
+    words = str(error.strerror or error) if own_words else f"{place}: {error.strerror}"
+    if error.errno in _NO_ROOM:
+        words += f"; free space on {root} (df -h {root}; df -i {root}), then start again"
+    return words
+
+
+def _absolute(root: Path, name: str) -> str:
+    """Return a whole path; custody's own names are relative to a directory that the error does not tell."""
+    return name if os.path.isabs(name) else f"{name} below {root}"
+
+
 def _check_root(root: Path) -> None:
+    check_relay(root)
     if not root.is_dir():
         raise UnsafeRoot(f"root {root} is no directory; create it, or name the one your agents use")
     kind = layout.filesystem_kind(root)

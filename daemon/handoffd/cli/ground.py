@@ -38,12 +38,22 @@ def root_troubles(root: Path) -> tuple[list[str], list[str]]:
         accepted = ", ".join(sorted(SAFE_FILESYSTEMS))
         problems.append(f"{root} is on {kind.name}, where a rename may be lost; move it to one of {accepted}")
     problems += _misfits(root)
+    problems += _relay_troubles(root)
     missing = [name for name in AGENTS_DIRECTORIES if not os.path.lexists(root / name)]
     if missing:
         warnings.append(f"{root} lacks {', '.join(missing)}: made at start, rename and hard link not tried")
     elif not problems:
         problems += _probe_troubles(root)
     return problems, warnings
+
+
+def _relay_troubles(root: Path) -> Iterator[str]:
+    from handoffd.app.relay import check_relay  # here: all that the daemon needs comes with it
+
+    try:
+        check_relay(root)
+    except UnsafeRoot as error:
+        yield str(error)
 
 
 def _misfits(root: Path) -> Iterator[str]:
