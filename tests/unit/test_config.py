@@ -363,7 +363,13 @@ def test_every_wrong_key_is_told_at_once_in_the_order_of_the_file(directory):
     [
         (", tls: true", "", "listen[1].address", "add tls: true, or listen on 127.0.0.1"),
         ("127.0.0.1, port: 8787", '"::", port: 8787', "listen[0].address", ":: is reachable from other machines"),
-        ("0.0.0.0, port: 8788, tls: true", "127.0.0.1, port: 8787", "listen[1]", "is the same as listen[0]"),
+        ("0.0.0.0, port: 8788, tls: true", "127.0.0.1, port: 8787", "listen[1]", "is the same as listen[0] (line 5)"),
+        (
+            "0.0.0.0, port: 8788",
+            "0.0.0.0, port: 8787",
+            "listen[0]",
+            "taken by 0.0.0.0, which is every address, in listen[1] (line 6)",
+        ),
         ("tls: true", "tls: true, key: x.key", "listen[1].key", "come together"),
         ("port: 8787", "port: 8787, key: k, certificate: c", "listen[0].certificate", "add tls: true"),
         ("[bob]", "[bob, bob]", "agents[1]", "bob also lives at this host"),
@@ -383,6 +389,13 @@ def test_a_broken_rule_between_keys_is_told_at_the_key_to_change(directory, old,
 
     assert problem.key == key
     assert words in f"{problem.message}; {problem.remedy}"
+
+
+def test_every_address_of_one_family_leaves_the_other_family_its_ports(directory):
+    text = GOOD.replace("address: 127.0.0.1, port: 8787", 'address: "::1", port: 8788')
+    assert [listen.port for listen in directory.load(text).listen] == [8788, 8788]
+    problem = directory.problem(text.replace("0.0.0.0", '"::"'))
+    assert (problem.line, problem.message[-36:]) == (5, "is every address, in listen[1] (line 6)"[-36:])
 
 
 def test_relay_false_is_accepted(directory):

@@ -114,4 +114,7 @@ def _validated(model: type[M], source: Source) -> M:
 
 def _problem(finding: Finding, positions: Mapping[KeyPath, Position]) -> Problem:
     place = position_of(finding.key, positions)
-    return Problem(place.file, place.line, dotted(finding.key), finding.message, finding.remedy)
+    message = finding.message
+    if finding.other is not None:
+        message += f" (line {position_of(finding.other, positions).line})"
+    return Problem(place.file, place.line, dotted(finding.key), message, finding.remedy)

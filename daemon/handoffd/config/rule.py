@@ -5,7 +5,7 @@ token or certificate speaks for exactly one party.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,14 +15,18 @@ from handoffd.config.schema import ANY_AGENT, Document, Listen, Peer, is_loopbac
 from handoffd.protocol import timing
 from handoffd.protocol.name import CANARY_AGENT
 
+_EVERY = ("0.0.0.0", "::")
+"""Each of its own family alone: the daemon's IPv6 sockets take no IPv4."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A broken rule, at the key a person would change."""
+    """A broken rule, at the key a person would change; `other` is the one that the message speaks of last."""
 
     key: KeyPath
     message: str
     remedy: str
+    other: KeyPath | None = None
 
 
 def broken_rules(document: Document) -> list[Finding]:
@@ -41,8 +45,22 @@ def _listeners(document: Document) -> Iterator[Finding]:
     for index, listen in enumerate(document.listen):
         first = seen.setdefault((listen.address, listen.port), index)
         if first != index:
-            yield Finding(("listen", index), f"is the same as listen[{first}]", "remove one of the two")
+            other: KeyPath = ("listen", first)
+            yield Finding(("listen", index), f"is the same as {dotted(other)}", "remove one of the two", other)
         yield from _listener(("listen", index), listen)
+    yield from _covered(document.listen)
+
+
+def _covered(listens: Sequence[Listen]) -> Iterator[Finding]:
+    """Find addresses whose port an entry for every address takes already; the kernel would refuse the second one."""
+    every = {(listen.address, listen.port): index for index, listen in enumerate(listens) if listen.address in _EVERY}
+    for index, listen in enumerate(listens):
+        wildcard = "::" if ":" in listen.address else "0.0.0.0"
+        first = every.get((wildcard, listen.port))
+        if first is not None and listen.address != wildcard:
+            other: KeyPath = ("listen", first)
+            message = f"port {listen.port} is taken by {wildcard}, which is every address, in {dotted(other)}"
+            yield Finding(("listen", index), message, "give one of the two another port", other)
 
 
 def _listener(key: KeyPath, listen: Listen) -> Iterator[Finding]:

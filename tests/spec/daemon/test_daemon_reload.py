@@ -50,6 +50,7 @@ def test_a_bad_configuration_is_refused_in_clear_words_and_the_old_one_goes_on(p
     assert str(pair.bob.config) in line
     assert "agnets" in line
     assert [words for words in pair.bob.log().splitlines() if "reload refused" in words and line in words]
+    assert "`handoffd check`, then SIGHUP again" in pair.bob.log()
     pair.deliver()
     pair.bob.config.write_text(good)
     assert reload(pair.bob) == "config_reloaded"
