@@ -98,7 +98,7 @@ class Desk:
         # Running from here on: a caller that gives up cannot take back what may be half done.
         errand.future.set_running_or_notify_cancel()
         self._queue.put(errand)
-        if self._dead:  # it died between the look above and the put: nobody else empties the queue any more
+        if self._dead:  # it ended between the look above and the put: nobody else empties the queue any more
             self._abandon([])
 
     # ------------------------------------------------------------ the thread
@@ -111,6 +111,8 @@ class Desk:
                 self._serve(waiting)
                 if time.monotonic() >= self._tick_at:
                     self._do_tick()
+            self._dead = True
+            self._abandon([])  # an errand that was put while the last ones were being served
         except BaseException as error:
             self._closed = self._dead = True
             self._abandon(waiting)
