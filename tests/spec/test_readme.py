@@ -213,7 +213,7 @@ def test_the_guide_leads_to_a_handoff_between_two_machines(machines):
     guide, bob, alice = Guide(machines), machines["bob-vm"], machines["alice-vm"]
     guide.follow("install -d")
     for machine in (bob, alice):
-        machine.run('sudo install -d -o "$USER" -m 2770 /srv/voice-shared')
+        machine.run('sudo install -d -o "$USER" -m 3770 /srv/voice-shared')
         guide.follow("handoffd init")
         config = machine.place / "etc/handoffd/handoffd.yaml"
         config.write_text(config.read_text().replace("0.0.0.0", "127.0.0.1"))

@@ -56,7 +56,8 @@ def test_users_and_directories_are_made_as_the_service_expects_them(tmp_path: Pa
         made = run(*command, f"--root={tmp_path}", drop_in.name)
         assert made.returncode == 0, made.stderr
     roots = [tmp_path / path.lstrip("/") for path in setting("ReadWritePaths")]
-    assert [oct(root.stat().st_mode & 0o7777) for root in roots] == ["0o2770"]
+    assert [oct(root.stat().st_mode & 0o7777) for root in roots] == ["0o3770"]
+    assert {path.stat().st_mode & 0o7777 for path in roots[0].iterdir()} == {0o2770}
     assert sorted(path.name for path in roots[0].iterdir()) == ["archive", "claimed", "handoff", "rejected"]
     assert (tmp_path / "etc/handoffd").stat().st_mode & 0o7777 == 0o700
     assert f"{setting('User')[0]}:x:" in (tmp_path / "etc/passwd").read_text()

@@ -324,3 +324,21 @@ def test_a_relay_that_others_reach_into_is_a_problem(site, capsys):
     assert site.check() == 1
     assert f"{site.root / 'relay'} has mode 770" in capsys.readouterr().err
     assert [path.name for path in (site.root / "relay").iterdir()] == []
+
+
+def test_a_shared_root_that_is_not_sticky_is_warned_of(site, capsys):
+    site.root.chmod(0o2770)
+    assert site.check() == 0
+    assert f"could move relay/ away; chmod +t {site.root}" in capsys.readouterr().out
+    site.root.chmod(0o3770)
+    assert site.check() == 0
+    assert "chmod +t" not in capsys.readouterr().out
+    site.root.chmod(0o750)
+    assert site.check() == 0
+    assert "chmod +t" not in capsys.readouterr().out
+
+
+def test_a_sticky_agents_directory_is_warned_of(site, capsys):
+    (site.root / "claimed").chmod(0o3770)
+    assert site.check() == 0
+    assert f"chmod -t {site.root / 'claimed'}" in capsys.readouterr().out

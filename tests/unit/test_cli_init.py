@@ -88,7 +88,8 @@ def test_files_have_their_modes_whatever_the_umask(bob, alice, umask):
 def test_the_root_and_its_directories_are_made_for_a_group(bob):
     bob.init()
 
-    for directory in (bob.root, *(bob.root / name for name in ("handoff", "claimed", "archive", "rejected"))):
+    assert stat.S_IMODE(bob.root.stat().st_mode) == 0o3770
+    for directory in (bob.root / name for name in ("handoff", "claimed", "archive", "rejected")):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o2770
 
 

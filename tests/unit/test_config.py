@@ -544,7 +544,7 @@ def test_what_is_no_small_regular_file_is_refused_without_reading_it(directory, 
 def test_a_missing_root_is_refused(directory):
     (directory.path / "root").rmdir()
 
-    assert directory.problem().remedy.endswith(f"mkdir -p -m 2770 {directory.path / 'root'}")
+    assert directory.problem().remedy.endswith(f"mkdir -p -m 3770 {directory.path / 'root'}")
 
 
 def test_all_unusable_files_and_broken_rules_are_told_at_once(directory):

@@ -47,8 +47,8 @@ def explained(root: Path) -> Iterator[None]:
 
 
 def _who_may(root: Path, error: PermissionError) -> str:
-    places = f"{root} {root}/{{handoff,claimed,archive,rejected}}"
+    places = f"{root}/{{handoff,claimed,archive,rejected}}"
     return (
         f"{error.filename}: {error.strerror}; run this as the agents' user, or share one group with them: "
-        f"chgrp handoff {places} && chmod 2770 {places}, and umask 007"
+        f"chgrp handoff {root} {places} && chmod 3770 {root} && chmod 2770 {places}, and umask 007"
     )

@@ -7,6 +7,7 @@ the same trial at its start.
 import os
 import secrets
 import socket
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from handoffd.custody.layout import (
 )
 
 RELAY_MODE = 0o700
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def root_troubles(root: Path) -> tuple[list[str], list[str]]:
@@ -39,12 +41,23 @@ def root_troubles(root: Path) -> tuple[list[str], list[str]]:
         problems.append(f"{root} is on {kind.name}, where a rename may be lost; move it to one of {accepted}")
     problems += _misfits(root)
     problems += _relay_troubles(root)
+    warnings += _open_to_the_group(root)
     missing = [name for name in AGENTS_DIRECTORIES if not os.path.lexists(root / name)]
     if missing:
         warnings.append(f"{root} lacks {', '.join(missing)}: made at start, rename and hard link not tried")
     elif not problems:
         problems += _probe_troubles(root)
     return problems, warnings
+
+
+def _open_to_the_group(root: Path) -> Iterator[str]:
+    """Tell what sticky bits do to a root of several users: the root needs one, its directories must have none."""
+    mode = root.stat().st_mode
+    if mode & _OTHERS_WRITE and not mode & stat.S_ISVTX:
+        yield f"others may write to {root}, and could move {RELAY}/ away; chmod +t {root}"
+    for path in (root / name for name in AGENTS_DIRECTORIES):
+        if path.is_dir() and path.stat().st_mode & stat.S_ISVTX:
+            yield f"{path} is sticky, so agents cannot rename each other's files; chmod -t {path}"
 
 
 def _relay_troubles(root: Path) -> Iterator[str]:

@@ -26,8 +26,8 @@ from handoffd.custody.layout import AGENTS_DIRECTORIES
 from handoffd.identity import fingerprint, make_identity
 from handoffd.protocol.name import BadName, host_name
 
-ROOT_MODE = 0o2770
-"""Of a root and its directories that init makes: agents of another user come in by their group, and keep it."""
+ROOT_MODE = 0o3770
+"""Of a root that init makes: agents of another user come in by their group, and cannot move what is not theirs."""
 TOKEN_BYTES = 32
 HTTPS_PORT = 443
 
@@ -146,8 +146,9 @@ def _token(secret_file: Path, hash_file: Path) -> list[NewFile]:
 def _make_root(root: Path) -> None:
     for directory in (root, *(root / name for name in AGENTS_DIRECTORIES)):
         if not directory.is_dir():
-            # Of a root in use, its directories get what it has: the agents' own permissions.
-            mode = ROOT_MODE if directory == root else stat.S_IMODE(root.stat().st_mode)
+            # Its directories get what a root in use has, the agents' own permissions; but never sticky, for there
+            # they rename each other's files.
+            mode = ROOT_MODE if directory == root else stat.S_IMODE(root.stat().st_mode) & ~stat.S_ISVTX
             make_directory(directory, mode)
 
 

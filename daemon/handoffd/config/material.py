@@ -88,7 +88,7 @@ def check_root(root: Path) -> None:
     """Check that the shared directory is there. Raises Unfit."""
     if not root.is_dir():
         what = "is not a directory" if root.exists() else "does not exist"
-        raise Unfit(f"{root} {what}", f"name the directory your agents use, or make it: mkdir -p -m 2770 {root}")
+        raise Unfit(f"{root} {what}", f"name the directory your agents use, or make it: mkdir -p -m 3770 {root}")
 
 
 def _valid_certificates(file: Path, pem: str, now_s: float) -> tuple[Certificate, ...]:
