@@ -342,3 +342,12 @@ def test_a_sticky_agents_directory_is_warned_of(site, capsys):
     (site.root / "claimed").chmod(0o3770)
     assert site.check() == 0
     assert f"chmod -t {site.root / 'claimed'}" in capsys.readouterr().out
+
+
+def test_a_directory_that_this_user_may_not_rename_in_is_named_whole_with_its_remedy(site, monkeypatch):
+    closed = site.root / "claimed"
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed)
+    problems, _ = root_troubles(site.root)
+    assert len(problems) == 1
+    assert f"cannot rename in {closed}: permission denied" in problems[0]
+    assert f"chgrp handoff {closed} && chmod 2770 {closed}" in problems[0]

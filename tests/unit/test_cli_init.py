@@ -132,6 +132,29 @@ def test_nothing_is_overwritten_and_every_file_in_the_way_is_named(bob, capsys):
     assert files_below(bob.config) == before
     for name in before:
         assert str(bob.config / name) in error
+    assert f"to add a peer: handoffd init --dir {bob.config} --peer NAME" in error
+    assert "to start over: another --dir" in error
+    assert "remove" not in error
+
+
+def test_an_agent_that_was_added_by_hand_gets_its_token_from_another_run(bob, capsys):
+    bob.init()
+    file = bob.config / "handoffd.yaml"
+    assert outcome(["init", "--dir", str(bob.config), "--agent", "carol"]) == 2
+    assert f"carol: not in `agents` of {file}; add it there" in capsys.readouterr().err
+    file.write_text(file.read_text().replace("agents: [bob]", "agents: [bob, carol]"))
+    before = files_below(bob.config)
+
+    assert outcome(["init", "--dir", str(bob.config), "--agent", "carol"]) == 0
+
+    assert f"under agent_tokens of {file}, add carol: tokens/carol.sha256" in capsys.readouterr().out
+    assert files_below(bob.config).items() >= before.items()
+    file.write_text(file.read_text().replace("agent_tokens: {", "agent_tokens: {carol: tokens/carol.sha256, "))
+    token = (bob.config / "tokens/carol.token").read_text().strip()
+    assert bob.mode("tokens/carol.token") == 0o600
+    assert bob.load().agent_tokens["carol"] == {hashlib.sha256(token.encode()).digest()}
+    assert outcome(["init", "--dir", str(bob.config), "--agent", "carol"]) == 1
+    assert "docs/configuration.md has the command" in capsys.readouterr().err
 
 
 def test_a_single_file_in_the_way_stops_all_of_it(bob, capsys):
@@ -260,7 +283,9 @@ def test_a_peer_is_not_added_twice(bob, alice, capsys):
     before = files_below(bob.config)
 
     assert bob.add(*towards(alice)) == 1
-    assert str(bob.config / "peers.d/alice-vm.yaml") in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert str(bob.config / "peers.d/alice-vm.yaml") in error
+    assert "alice-vm is configured already" in error
     assert files_below(bob.config) == before
 
 

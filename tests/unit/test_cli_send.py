@@ -1,6 +1,7 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 import typer
 
 from handoffd.agent import AgentName, Mailbox
-from handoffd.cli import send
+from handoffd.cli import invoke, send
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.identity import make_identity
 from handoffd.protocol.signature import verify
 
 Send = Callable[..., int]
@@ -189,3 +191,35 @@ def test_without_root_and_configuration_both_remedies_are_named(
             ["send", "--config", missing, "--from", "bob", "--to", "alice", "--secret-file", str(secret)],
             standalone_mode=False,
         )
+
+
+def test_who_stops_waiting_is_told_that_the_handoff_goes_on(
+    root: Path, secret: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)  # the first pause between two looks at the directories
+    pair = ("--from", "bob", "--to", "alice", "--secret-file", str(secret))
+    assert invoke(["send", "--root", str(root), *pair, "--wait"]) == ExitCode.INTERRUPTED
+    said = capsys.readouterr().err
+    assert "the handoff is written and goes on" in said
+    assert payload(root)["handoff_id"] in said
+    assert "nothing was changed" not in said
+
+
+@pytest.mark.parametrize(("to", "warned"), [("alcie", True), ("alice", False), ("sven", False)])
+def test_a_receiver_that_the_configuration_does_not_know_is_warned_of(
+    tmp_path: Path, secret: Path, capsys: pytest.CaptureFixture[str], to: str, warned: bool
+) -> None:
+    where = tmp_path / "etc"
+    made = ["init", "--dir", str(where), "--host", "bob-vm", "--root", str(tmp_path / "shared")]
+    pair = ["--peer", "alice-vm", "--peer-url", "https://alice-vm:8788", "--peer-agent", "alice"]
+    assert invoke([*made, "--agent", "bob", "--agent", "sven", *pair]) == 0
+    (where / "peers/alice-vm.pem").write_bytes(make_identity("alice-vm", time.time())[0])
+    (where / "peers/alice-vm.in.sha256").write_text("0" * 64 + "\n")
+    capsys.readouterr()
+    words = ["--from", "bob", "--to", to, "--secret-file", str(secret)]
+    assert invoke(["send", "--config", str(where / "handoffd.yaml"), *words]) == 0
+    assert (f"no agent is called {to} in" in capsys.readouterr().err) is warned
+    assert len(list((tmp_path / "shared/handoff").iterdir())) == 1

@@ -40,7 +40,9 @@ def invoke(arguments: Sequence[str]) -> int:
         code = application()(list(arguments), prog_name="handoffd", standalone_mode=False)
     except (ConfigError, Failure) as error:
         return _failed(str(error), error.code if isinstance(error, Failure) else ExitCode.USAGE)
-    except Abort:
+    except Abort as abort:
+        if isinstance(abort.__cause__, KeyboardInterrupt):  # in the middle of something; a question has none
+            return _failed("interrupted", ExitCode.INTERRUPTED)
         return _failed("aborted; nothing was changed", ExitCode.FAILED)
     except TyperException as error:
         message = error.format_message()  # empty when the help text was the answer

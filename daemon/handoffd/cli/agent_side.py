@@ -10,15 +10,18 @@ from pathlib import Path
 
 from handoffd.agent import AgentName, BadName, BadSecret, FlushFailed, agent_name
 from handoffd.cli.failure import ExitCode, Failure
-from handoffd.config import ConfigError, load, locate
+from handoffd.config import Config, ConfigError, load, locate
 
 
 def root_of(config: Path | None, root: Path | None) -> Path:
     """Return the shared root: --root, else the configuration's. Raises Failure."""
-    if root is not None:
-        return root
+    return configured(config).root if root is None else root
+
+
+def configured(named: Path | None) -> Config:
+    """Return the daemon's configuration. Raises Failure."""
     try:
-        return load(locate(config, os.environ)).root
+        return load(locate(named, os.environ))
     except ConfigError as error:
         raise Failure(f"{error}\nor name the shared directory itself: --root DIRECTORY", ExitCode.USAGE) from None
 

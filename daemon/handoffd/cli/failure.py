@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     FLUSH_FAILED = 74
     TRY_AGAIN = 75
     PERMISSION = 77
+    INTERRUPTED = 130
 
 
 class Failure(Exception):

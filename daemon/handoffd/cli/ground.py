@@ -25,7 +25,8 @@ from handoffd.custody.layout import (
     probe,
 )
 
-RELAY_MODE = 0o700
+RELAY_MODE, ROOT_MODE, DIRECTORY_MODE = 0o700, 0o3770, 0o2770
+"""What is made, and what is advised for a root of several users."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -41,6 +42,7 @@ def root_troubles(root: Path) -> tuple[list[str], list[str]]:
         problems.append(f"{root} is on {kind.name}, where a rename may be lost; move it to one of {accepted}")
     problems += _misfits(root)
     problems += _relay_troubles(root)
+    problems += _closed(root)
     warnings += _open_to_the_group(root)
     missing = [name for name in AGENTS_DIRECTORIES if not os.path.lexists(root / name)]
     if missing:
@@ -48,6 +50,17 @@ def root_troubles(root: Path) -> tuple[list[str], list[str]]:
     elif not problems:
         problems += _probe_troubles(root)
     return problems, warnings
+
+
+def _closed(root: Path) -> Iterator[str]:
+    """Tell in which directories this user cannot rename, in words that can be run from anywhere."""
+    for path in (root, *(root / name for name in AGENTS_DIRECTORIES)):
+        if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+            mode = ROOT_MODE if path == root else DIRECTORY_MODE
+            yield (
+                f"cannot rename in {path}: permission denied; run this, and the daemon, as the agents' user, or "
+                f"chgrp handoff {path} && chmod {mode:o} {path}"
+            )
 
 
 def _open_to_the_group(root: Path) -> Iterator[str]:

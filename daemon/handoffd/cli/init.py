@@ -55,12 +55,19 @@ def init(
 ) -> None:
     """Write a commented configuration, this host's identity and tokens; with --peer, pair with another host.
 
-    Run again with --peer alone to add a peer to a configuration that is there. Nothing is ever overwritten.
+    Run again with --peer alone to add a peer to a configuration that is there, with --agent alone to make the token
+    of an agent that it names. Nothing is ever overwritten.
     """
     where = (directory or _default_directory()).absolute()
     pairing = _pairing(where, peer, peer_url, peer_agent or [])
-    if pairing and not (host or root or agent) and (where / FILE_NAME).exists():
+    again = (where / FILE_NAME).exists() and not (host or root)
+    remedy = _how_to_go_on(where)
+    if again and pairing and not agent:
         document, files = _addition(where, pairing)
+        remedy = f"{peer} is configured already; to pair anew, move these files away first"
+    elif again and agent and not pairing:
+        document, files = _agents_tokens(where, agent)
+        remedy = "an agent's token is changed by hand: docs/configuration.md has the command"
     else:
         name = host or socket.gethostname().partition(".")[0].lower()
         text = configuration(
@@ -71,9 +78,12 @@ def init(
             local_port=local_port,
         )
         document, files = _foundation(where, text, pairing)
-    make_files(files)
+    make_files(files, remedy)
     _make_root(where / document.root)
     _tell(where, document, files, pairing)
+    for name in agent or []:
+        if name not in document.agent_tokens:
+            print(f"\nStill to do: under agent_tokens of {where / FILE_NAME}, add {name}: tokens/{name}.sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,7 @@ def _foundation(where: Path, text: str, pairing: _Pairing | None) -> tuple[Docum
         NewFile(where / f"identity/{document.host}.key", key, SECRET_MODE),
     ]
     for agent in document.agents:
-        files += _token(where / f"tokens/{agent}.token", where / f"tokens/{agent}.sha256")
+        files += _agent_token(where, agent)
     if pairing:
         files += _pairing_files(where, document.host, certificate, pairing)
     return document, files
@@ -126,6 +136,30 @@ def _addition(where: Path, pairing: _Pairing) -> tuple[Document, list[NewFile]]:
     document = read_document(where / FILE_NAME, {pairing.file: pairing.text})
     certificate = _certificate(where, document).read_bytes()
     return document, _pairing_files(where, document.host, certificate, pairing)
+
+
+def _agents_tokens(where: Path, agents: Sequence[str]) -> tuple[Document, list[NewFile]]:
+    """Return what the configuration says, and token files of agents that it names. Raises Failure."""
+    document = read_document(where / FILE_NAME)
+    strangers = [agent for agent in agents if agent not in document.agents]
+    if strangers:
+        names = ", ".join(strangers)
+        raise Failure(
+            f"{names}: not in `agents` of {where / FILE_NAME}; add it there, and then run this again", ExitCode.USAGE
+        )
+    return document, [file for agent in dict.fromkeys(agents) for file in _agent_token(where, agent)]
+
+
+def _agent_token(where: Path, agent: str) -> list[NewFile]:
+    return _token(where / f"tokens/{agent}.token", where / f"tokens/{agent}.sha256")
+
+
+def _how_to_go_on(where: Path) -> str:
+    again = "handoffd init" if where == _default_directory() else f"handoffd init --dir {where}"
+    return (
+        f"to add a peer: {again} --peer NAME --peer-url URL --peer-agent AGENT; for an agent's token: "
+        f"{again} --agent NAME; to start over: another --dir"
+    )
 
 
 def _pairing_files(where: Path, host: str, certificate: bytes, pairing: _Pairing) -> list[NewFile]:

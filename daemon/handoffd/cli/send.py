@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from handoffd.agent import ANYONE, DEFAULT_TTL_S, Draft, End, Ends, Inadmissible, Mailbox, Written, read_secret
-from handoffd.cli.agent_side import agent_of, explained, root_of
+from handoffd.cli.agent_side import agent_of, configured, explained
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.cli.picture import printable
 from handoffd.cli.root import CONFIG
@@ -57,15 +57,37 @@ def send(
         ttl_s=ttl_s,
         extra=dict(_field(text) for text in field),
     )
-    place = root_of(config, root)
+    place = _root(config, draft.to) if root is None else root
     with explained(place):
         mailbox = Mailbox(place, agent_of("--from", sender), {ANYONE: read_secret(secret_file)})
         ends = Ends(mailbox.places)
         written = _written(mailbox, draft)
         patience_s = ttl_s + OUTCOME_PATIENCE_S if timeout_s is None else timeout_s
-        end = ends.wait(written.envelope, patience_s) if wait else None
+        end = _waited(ends, written, patience_s) if wait else None
     _print(mailbox, written, end, as_json=as_json, waited=wait)
     raise typer.Exit(_exit_code(end) if wait else ExitCode.OK)
+
+
+def _root(named: Path | None, to: str) -> Path:
+    """Return the configuration's root, with a warning if nobody of the configuration is called `to`."""
+    config = configured(named)
+    known = sorted({*config.agents, *config.homes})
+    if to not in known:
+        print(
+            f"handoffd: warning: no agent is called {to} in {config.path} (there are {', '.join(known) or 'none'}); "
+            "unless that changes, the handoff ends as unroutable when it expires",
+            file=sys.stderr,
+        )
+    return config.root
+
+
+def _waited(ends: Ends, written: Written, patience_s: float) -> End | None:
+    try:
+        return ends.wait(written.envelope, patience_s)
+    except KeyboardInterrupt:
+        ident = written.envelope.handoff_id
+        words = f"waits no longer; the handoff is written and goes on: {ident}  {written.path}"
+        raise Failure(f"{words}\n`handoffd reject {ident}` takes it back", ExitCode.INTERRUPTED) from None
 
 
 def _written(mailbox: Mailbox, draft: Draft) -> Written:
