@@ -1,4 +1,4 @@
-"""A pair of hosts for each test, or one for all tests of a file that leave it as they found it."""
+"""A pair of hosts for each test, or one for all tests of a file that change nothing but processes and handoffs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,10 +29,18 @@ def pair(stopped_pair: Pair) -> Pair:
 
 @pytest.fixture(scope="module")
 def calm_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """Two linked daemons of a whole file; nobody stops or breaks them."""
+    """Two linked daemons of a whole file."""
     pair = Pair(tmp_path_factory.mktemp("d"))
     with ending(*pair.hosts):
         yield pair.start()
+
+
+@pytest.fixture
+def hardy_pair(calm_pair: Pair) -> Pair:
+    """The file's two daemons, brought up again after whatever the test before did to them."""
+    for host in calm_pair.hosts:
+        host.revive()
+    return calm_pair.linked()
 
 
 @pytest.fixture

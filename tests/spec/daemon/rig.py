@@ -35,6 +35,8 @@ Told = dict[str, Any]
 
 DEADLINE_S = 30.0
 """Generous: a busy machine is no reason to fail."""
+EXPIRY_DEADLINE_S = 100.0
+"""Where a handoff must expire: when the wall clock jumps, as in some virtual machines, expiry rests for 60 s."""
 LOOK_EVERY_S = 0.01
 STOP_LIMIT_S = 30.0
 LOWEST_PORT, HIGHEST_PORT = 20_000, 32_000
@@ -187,6 +189,11 @@ class Host:
     def exit_code(self) -> int:
         """Wait for the end of the daemon."""
         return self.process.wait(STOP_LIMIT_S)
+
+    def revive(self) -> None:
+        """Start the daemon again if it does not run."""
+        if self.process.poll() is not None:
+            self.start()
 
     def end(self) -> None:
         """End whatever runs, whatever state it is in."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.spec.daemon.rig import HANDOFFD, Host, Pair
+from tests.spec.daemon.rig import HANDOFFD, Host, Pair, until
 
 
 @pytest.fixture
@@ -54,30 +54,30 @@ def test_the_service_manager_is_told_of_readiness_life_reload_and_stop(lone: Hos
     assert lone.exit_code() == 0
 
 
-def test_an_orderly_stop_takes_unclaimed_files_back_and_the_next_start_publishes_them(pair: Pair) -> None:
-    tid = pair.bob.hand_over("alice")
-    name = pair.alice.published(tid)
-    assert pair.alice.stop() == 0
-    assert name not in pair.alice.names("handoff")
-    assert pair.alice.names("relay/inbox/bob-vm") == [name, f"{name}.new"]
-    assert pair.alice.read("relay", "boot") == b"clean\n"
-    assert not (pair.alice.root / "relay" / "handoffd.sock").exists()
-    assert pair.alice.journal()[-1]["event"] == "daemon_stopped"
-    pair.alice.start().ready()
-    assert pair.alice.read("relay", "boot") != b"clean\n"
-    pair.alice.archive(pair.alice.claim(tid))
-    assert pair.bob.ended(tid)["reason"] == "completed"
+def test_an_orderly_stop_takes_unclaimed_files_back_and_the_next_start_publishes_them(hardy_pair: Pair) -> None:
+    tid = hardy_pair.bob.hand_over("alice")
+    name = hardy_pair.alice.published(tid)
+    assert hardy_pair.alice.stop() == 0
+    assert name not in hardy_pair.alice.names("handoff")
+    assert hardy_pair.alice.names("relay/inbox/bob-vm") == [name, f"{name}.new"]
+    assert hardy_pair.alice.read("relay", "boot") == b"clean\n"
+    assert not (hardy_pair.alice.root / "relay" / "handoffd.sock").exists()
+    assert hardy_pair.alice.journal()[-1]["event"] == "daemon_stopped"
+    hardy_pair.alice.start().ready()
+    assert hardy_pair.alice.read("relay", "boot") != b"clean\n"
+    hardy_pair.alice.archive(hardy_pair.alice.claim(tid))
+    assert hardy_pair.bob.ended(tid)["reason"] == "completed"
 
 
 @pytest.mark.slow
-def test_a_stop_does_not_wait_for_polls_that_hang(pair: Pair) -> None:
+def test_a_stop_does_not_wait_for_polls_that_hang(hardy_pair: Pair) -> None:
     poll = subprocess.Popen(
-        [sys.executable, "-c", POLL, str(pair.alice.local_port), pair.alice.token()], stdout=subprocess.PIPE
+        [sys.executable, "-c", POLL, str(hardy_pair.alice.local_port), hardy_pair.alice.token()], stdout=subprocess.PIPE
     )
     assert poll.stdout is not None
     assert poll.stdout.readline() == b"asked\n"
-    pair.alice.signal(signal.SIGTERM)
-    assert pair.alice.exit_code() == 0
+    hardy_pair.alice.signal(signal.SIGTERM)
+    assert hardy_pair.alice.exit_code() == 0
     told, _ = poll.communicate(timeout=30)
     assert told in (b"204\n", b"gone\n")
 
@@ -190,6 +190,37 @@ def test_run_imports_nothing_of_the_command_line(lone: Host) -> None:
     assert done.stdout.startswith("0 "), done.stderr
     for name in ("typer", "rich", "click", "cryptography", "watchfiles"):
         assert f"'{name}'" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_fault_of_ours_ends_the_daemon_with_its_traceback_and_loses_nothing(hardy_pair: Pair) -> None:
+    bob, alice = hardy_pair.hosts
+    tid = bob.hand_over("alice")
+    name = alice.published(tid)
+    alice.kill()
+    probe = (
+        "from handoffd.__main__ import outcome\n"
+        "import handoffd.app.daemon as daemon\n"
+        "def broken(self): raise LookupError('a fault put in by a test')\n"
+        "daemon.Manager.ready = lambda self, status: setattr(daemon.Rounds, 'tick', broken)\n"
+        f"raise SystemExit(outcome(['run', '--config', {str(alice.config)!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "handoffd has a fault and ends" in done.stderr
+    assert "LookupError: a fault put in by a test" in done.stderr
+    assert name in alice.names("handoff")
+    alice.start()
+    alice.archive(alice.claim(tid))
+    assert bob.ended(tid)["reason"] == "completed"
+
+
+@pytest.mark.slow
+def test_a_stop_during_the_start_ends_it_at_once(lone: Host) -> None:
+    lone.start()
+    until("it begins", (lone.root / "relay").exists)
+    assert lone.stop() in (0, -signal.SIGTERM)
+    lone.start().ready()
 
 
 @pytest.mark.slow

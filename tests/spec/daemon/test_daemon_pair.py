@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.spec.daemon.rig import OURS, Host, Pair, payload, tid_of, until
+from tests.spec.daemon.rig import EXPIRY_DEADLINE_S, OURS, Host, Pair, payload, tid_of, until
+
+pytestmark = pytest.mark.timeout(180)
 
 BROKEN: dict[str, dict[str, object]] = {
     "a time that is none": {"initiated_at": "yesterday"},
@@ -109,7 +111,7 @@ def test_a_handoff_between_agents_of_one_host_is_left_alone_until_it_expires(
 ) -> None:
     bob, name = calm_pair.bob, file_of(doomed["local"])
     bob.told("local_started", file=name)
-    assert bob.told("expired", file=name)["role"] == "local"
+    assert bob.told("expired", EXPIRY_DEADLINE_S, file=name)["role"] == "local"
     assert bob.read("rejected", name) == doomed["local"]
     assert json.loads(bob.read("rejected", f"{name}.reason"))["reason"] == "expired"
     assert bob.outcome(tid_of(doomed["local"])) is None
@@ -219,7 +221,7 @@ def test_a_target_nobody_knows_is_told_and_then_expires_as_unroutable(
 ) -> None:
     bob, name = calm_pair.bob, file_of(doomed["unroutable"])
     assert "nobody" in bob.told("unroutable", file=name)["detail"]
-    until("its reason is in rejected/", lambda: f"{name}.reason" in bob.names("rejected"))
+    until("its reason is in rejected/", lambda: f"{name}.reason" in bob.names("rejected"), EXPIRY_DEADLINE_S)
     assert json.loads(bob.read("rejected", f"{name}.reason"))["reason"] == "unroutable"
 
 
@@ -229,7 +231,7 @@ def test_a_handoff_nobody_claims_expires_on_both_hosts_with_its_reason(
     data = doomed["nobody claims it"]
     tid = tid_of(data)
     for host in calm_pair.hosts:
-        record = host.ended(tid)
+        record = host.ended(tid, EXPIRY_DEADLINE_S)
         assert (record["state"], record["reason"], record["delivered"]) == ("expired", "expired", "not_delivered")
     assert not [name for name in calm_pair.alice.names("handoff") if tid in name]
     found = until(
@@ -256,7 +258,7 @@ def test_nothing_is_left_over_when_all_has_ended(calm_pair: Pair, doomed: dict[s
     calm_pair.deliver()
     for data in doomed.values():
         if data not in (doomed["local"], doomed["unroutable"]):
-            calm_pair.bob.ended(tid_of(data))
+            calm_pair.bob.ended(tid_of(data), EXPIRY_DEADLINE_S)
     until("custody is empty", lambda: not any(host.in_custody() for host in calm_pair.hosts))
     strays = [name for host in calm_pair.hosts for name in host.names("handoff") if OURS.match(name)]
     assert strays == []

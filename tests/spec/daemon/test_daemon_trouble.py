@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.spec.daemon.rig import Host, Pair, payload, until
+from tests.spec.daemon.rig import EXPIRY_DEADLINE_S, Host, Pair, payload, until
 
 from handoffd.identity import make_identity
 
 FRESH_SECRET = "w" * 43
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 # ------------------------------------------------------------------------------------------------- peers
@@ -40,7 +40,7 @@ def test_a_handoff_expires_while_the_peer_is_down_with_a_reason_a_program_can_re
     bob = stopped_pair.bob.start().ready()
     data = payload("bob", "alice", ttl_s=1.0)
     tid = bob.write(data)
-    record = bob.ended(tid)
+    record = bob.ended(tid, EXPIRY_DEADLINE_S)
     assert (record["reason"], record["delivered"]) == ("expired", "never_sent")
     found = until("it is in rejected/", lambda: [n for n in bob.names("rejected") if n.endswith(".json")])
     assert bob.read("rejected", found[0]) == data
@@ -67,7 +67,7 @@ def test_a_wrong_token_is_named_with_its_remedy_and_nothing_is_delivered(stopped
     line = bob.told("link_down", reason="wrong_token")
     assert "give the peer the hash of our token" in line["detail"]
     tid = bob.hand_over("alice", ttl_s=1.0)
-    assert bob.ended(tid)["delivered"] == "never_sent"
+    assert bob.ended(tid, EXPIRY_DEADLINE_S)["delivered"] == "never_sent"
     assert alice.names("handoff") == []
     assert FRESH_SECRET not in bob.log() + alice.log() + json.dumps(bob.journal())
 
@@ -82,7 +82,7 @@ def test_a_certificate_that_is_not_the_pinned_one_is_named_with_both_fingerprint
     assert len(re.findall(r"SHA256:(?:[0-9A-F]{2}:){31}[0-9A-F]{2}", detail)) == 2
     assert "compare both" in detail
     tid = bob.hand_over("alice", ttl_s=1.0)
-    assert bob.ended(tid)["delivered"] == "never_sent"
+    assert bob.ended(tid, EXPIRY_DEADLINE_S)["delivered"] == "never_sent"
     assert alice.names("handoff") == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Any
 
 import pytest
 from tests.spec.daemon.rig import Pair, payload, tid_of, until
@@ -9,22 +10,21 @@ from tests.spec.daemon.rig import Pair, payload, tid_of, until
 pytestmark = pytest.mark.slow
 
 
-def test_ls_show_trace_and_events_say_the_same_with_the_daemon_running_and_stopped(pair: Pair) -> None:
-    ended = pair.deliver()
-    waiting = pair.bob.hand_over("alice")
-    pair.alice.published(waiting)
-    pair.bob.told("published", tid=waiting)
-    running = views(pair, ended)
-    for host in pair.hosts:
-        host.kill()
-    assert views(pair, ended) == running
-    assert running["listed"] == {ended: "completed", waiting: "stored"}
+def test_ls_show_trace_and_events_say_the_same_with_the_daemon_running_and_stopped(hardy_pair: Pair) -> None:
+    ended = hardy_pair.deliver()
+    waiting = hardy_pair.bob.hand_over("alice")
+    hardy_pair.alice.published(waiting)
+    hardy_pair.bob.told("published", tid=waiting)
+    running = views(hardy_pair, ended)
+    hardy_pair.bob.kill()
+    assert views(hardy_pair, ended) == running
+    assert running["listed"].items() >= {ended: "completed", waiting: "stored"}.items()
     assert running["shown"] == ("completed", "bob", "alice")
     assert {"started", "published", "completed"} <= set(running["traced"])
     assert running["told"].count("completed") == 1
 
 
-def views(pair: Pair, tid: str) -> dict[str, object]:
+def views(pair: Pair, tid: str) -> dict[str, Any]:
     """What a person sees on bob's host, without ages."""
     shown = pair.bob.tell("show", tid)
     return {
@@ -41,21 +41,21 @@ def told(pair: Pair, *words: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_each_view_is_readable_as_text_and_shows_no_transcript(pair: Pair) -> None:
+def test_each_view_is_readable_as_text_and_shows_no_transcript(hardy_pair: Pair) -> None:
     data = payload("bob", "alice", transcript=[{"role": "user", "text": "my card number"}])
-    tid = pair.bob.write(data)
-    pair.alice.archive(pair.alice.claim(tid))
-    pair.bob.ended(tid)
+    tid = hardy_pair.bob.write(data)
+    hardy_pair.alice.archive(hardy_pair.alice.claim(tid))
+    hardy_pair.bob.ended(tid)
     for words in (("ls",), ("show", tid), ("trace", tid), ("events",)):
-        done = pair.bob.command(*words)
+        done = hardy_pair.bob.command(*words)
         assert (done.returncode, done.stderr) == (0, "")
         assert "completed" in done.stdout
         assert "my card number" not in done.stdout
-    assert pair.bob.command("show", tid, "--payload").stdout.encode() == data
+    assert hardy_pair.bob.command("show", tid, "--payload").stdout.encode() == data
 
 
-def test_events_f_shows_a_new_edge(pair: Pair) -> None:
-    following = pair.bob.begin("events", "-f", "--json")
+def test_events_f_shows_a_new_edge(hardy_pair: Pair) -> None:
+    following = hardy_pair.bob.begin("events", "-f", "--json")
     assert following.stdout is not None
     seen = b""
 
@@ -65,40 +65,40 @@ def test_events_f_shows_a_new_edge(pair: Pair) -> None:
         return word in seen
 
     until("it follows", lambda: shows(b"daemon_started"))
-    tid = pair.deliver()
+    tid = hardy_pair.deliver()
     until("the new edge is shown", lambda: shows(tid.encode()))
 
 
-def test_a_writer_takes_back_what_waits_at_the_peer(pair: Pair) -> None:
-    tid = pair.bob.hand_over("alice")
-    name = pair.alice.published(tid)
-    pair.bob.told("published", tid=tid)
-    assert pair.bob.command("reject", tid).returncode in (0, 75)  # 75: asked, not yet answered
-    for host in pair.hosts:
+def test_a_writer_takes_back_what_waits_at_the_peer(hardy_pair: Pair) -> None:
+    tid = hardy_pair.bob.hand_over("alice")
+    name = hardy_pair.alice.published(tid)
+    hardy_pair.bob.told("published", tid=tid)
+    assert hardy_pair.bob.command("reject", tid).returncode in (0, 75)  # 75: asked, not yet answered
+    for host in hardy_pair.hosts:
         assert host.ended(tid)["reason"] == "revoked"
-    assert name not in pair.alice.names("handoff")
+    assert name not in hardy_pair.alice.names("handoff")
 
 
-def test_a_writer_cannot_take_back_what_is_claimed(pair: Pair) -> None:
-    tid = pair.bob.hand_over("alice")
-    name = pair.alice.claim(tid)
-    pair.bob.told("claimed", tid=tid)
-    assert pair.bob.command("reject", tid).returncode == 1
-    pair.alice.archive(name)
-    assert pair.bob.ended(tid)["reason"] == "completed"
+def test_a_writer_cannot_take_back_what_is_claimed(hardy_pair: Pair) -> None:
+    tid = hardy_pair.bob.hand_over("alice")
+    name = hardy_pair.alice.claim(tid)
+    hardy_pair.bob.told("claimed", tid=tid)
+    assert hardy_pair.bob.command("reject", tid).returncode == 1
+    hardy_pair.alice.archive(name)
+    assert hardy_pair.bob.ended(tid)["reason"] == "completed"
 
 
-def test_a_command_that_needs_the_daemon_says_so_when_it_is_stopped(pair: Pair) -> None:
-    tid = pair.bob.hand_over("alice")
-    pair.alice.published(tid)
-    pair.bob.stop()
-    done = pair.bob.command("reject", tid)
+def test_a_command_that_needs_the_daemon_says_so_when_it_is_stopped(hardy_pair: Pair) -> None:
+    tid = hardy_pair.bob.hand_over("alice")
+    hardy_pair.alice.published(tid)
+    hardy_pair.bob.stop()
+    done = hardy_pair.bob.command("reject", tid)
     assert done.returncode == 69
     assert "handoffd run" in done.stderr or "systemctl" in done.stderr
 
 
-def test_the_socket_is_the_operator_s_alone(pair: Pair) -> None:
-    socket = pair.bob.root / "relay" / "handoffd.sock"
+def test_the_socket_is_the_operator_s_alone(hardy_pair: Pair) -> None:
+    socket = hardy_pair.bob.root / "relay" / "handoffd.sock"
     assert socket.stat().st_mode & 0o777 == 0o600
-    assert os.stat(pair.bob.root / "relay").st_mode & 0o777 == 0o700
+    assert os.stat(hardy_pair.bob.root / "relay").st_mode & 0o777 == 0o700
     assert tid_of(b"")
