@@ -49,11 +49,22 @@ FILES = """\
 | `peers/<peer>.pem` | the certificate that peer shows; two during a rotation | its `identity/<peer>.pem` |
 | `peers/<peer>.out` | the secret this host presents there | `handoffd init --peer` |
 | `peers/<peer>.in.sha256` | hash of the secret that peer presents | its `for-<host>/<peer>.in.sha256` |
-| `tokens/<agent>.sha256` | hash of an agent's secret | `handoffd init --agent` |
+| `tokens/<agent>.token` | an agent's secret, which the daemon does not read | `handoffd init --agent` |
+| `tokens/<agent>.sha256` | hash of an agent's secret | `handoffd init --agent`, the first time or again |
+| `tokens/operator.sha256` | hash of the operators' secret | the command below |
 
 A secret is one line of at least 32 characters of `A-Za-z0-9._~+/-`: `openssl rand -hex 32`.
-A hash file has one lower-case hex SHA-256 a line, several during a rotation; `#` starts a comment:
-`tr -d '\\n' < secret | sha256sum | cut -c1-64`.
+A hash file has one lower-case hex SHA-256 a line, several during a rotation; `#` starts a comment.
+
+`handoffd init --agent NAME`, run again, makes both files for an agent that `agents` has got since; `agent_tokens` needs
+the line `NAME: tokens/NAME.sha256` beside. By hand, in `tokens/` beside handoffd.yaml, as the daemon's user; here the
+operators', whose line in it is `operator_token: tokens/operator.sha256`:
+
+```sh
+(umask 077; openssl rand -hex 32 | tee operator.token | tr -d '\\n' | sha256sum | cut -c1-64 > operator.sha256)
+```
+
+Then `handoffd check`, and SIGHUP.
 """
 
 

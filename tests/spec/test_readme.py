@@ -233,7 +233,7 @@ def test_the_guide_leads_to_a_handoff_between_two_machines(machines):
     assert ended["tid"][:12] in sent
 
     block = guide.left[0]
-    guide.left[0] = block._replace(commands=block.commands.replace("7c0c29be5a9e", ended["tid"][:12]))
+    guide.left[0] = block._replace(commands=block.commands.replace("trace T ", f"trace {ended['tid'][:12]} "))
     story = guide.follow("handoffd trace")["bob-vm"]
     assert {"bob-vm", "alice-vm"} <= set(story.split())
 

@@ -1,5 +1,8 @@
 import hashlib
 import os
+import re
+import stat
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -728,3 +731,13 @@ def test_every_key_is_described():
                 yield path + name
 
     assert list(undescribed(Document)) == []
+
+
+def test_the_command_of_the_page_makes_an_operators_token_that_loads(directory):
+    page = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    (command,) = re.findall(r"^```sh\n(.*operator.*)\n```", page, re.MULTILINE)
+    subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=directory.path / "tokens", check=True)
+    token = (directory.path / "tokens/operator.token").read_text().strip()
+    assert stat.S_IMODE((directory.path / "tokens/operator.token").stat().st_mode) == 0o600
+    loaded = directory.load(GOOD + "operator_token: tokens/operator.sha256\n")
+    assert loaded.operator_token == {hashlib.sha256(token.encode()).digest()}
