@@ -308,3 +308,13 @@ def test_a_revoke_for_lateness_is_an_expiry_to_the_writer(pair: Pair, early: boo
     assert pair.b.outcome()["reason"] == "revoked"
     assert pair.a.outcome()["reason"] == ("revoked" if early else "expired")
     assert tid == transfer_id(data)
+
+
+def test_a_pull_that_the_disk_interrupts_is_no_claim(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    pair.b.clock.advance(63.0)
+    pair.b.faults.failing = Failing(frozenset({"stat"}), 1, 1, 5)
+    pair.b.engine._recall.janitor()
+    assert pair.b.engine.record([tid])[0].state is not State.CLAIMED  # type: ignore[union-attr]
+    pair.b.tick()
+    assert (pair.b.outcome()["reason"], pair.b.outcome()["delivered"]) == ("expired", "not_delivered")

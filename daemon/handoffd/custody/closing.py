@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from handoffd.custody import layout
+from handoffd.custody.filesystem import NotRegular
 from handoffd.custody.ledger import Place, Receipt
 from handoffd.custody.tree import Tree
 from handoffd.protocol.moment import parse_moment
@@ -97,7 +98,7 @@ class Closing:
         """Remove the copy at claimed/N if it is still ours: a file with the payload's bytes."""
         try:
             data, _ = self._tree.fs.read(layout.CLAIMED, receipt.name)
-        except OSError:
+        except (FileNotFoundError, NotRegular):
             return
         if transfer_id(data) == receipt.tid:
             self._tree.fs.unlink(layout.CLAIMED, receipt.name)

@@ -57,16 +57,20 @@ class Recall:
         self._observer.settle(lost)
 
     def _take_back(self, receipt: Receipt, reason: Reason) -> bool:
-        if receipt.place == Place.PULLED:
+        if receipt.place != Place.PULLED and not self._move_back(receipt, reason):
+            return False
+        if self._is_token(receipt):
             return True
+        receipt.place, receipt.ends_as = Place.OFFERED, None  # not there any more: what became of it is observed
+        return False
+
+    def _move_back(self, receipt: Receipt, reason: Reason) -> bool:
         own = layout.inbox(receipt.peer)
         source, name = (own, f"{receipt.name}.new") if receipt.place == Place.NEW else (layout.HANDOFF, receipt.name)
         try:
             self._tree.fs.move(source, name, own, f"{receipt.name}.pulled")
         except FileNotFoundError:
             return False  # an agent was first: that is a claim
-        if not self._is_token(receipt):
-            return False
         # Kept, for the disk may refuse the outcome: it must not become another one by being tried again.
         receipt.place, receipt.ends_as = Place.PULLED, reason
         return True
@@ -75,7 +79,7 @@ class Recall:
         """Tell whether what was pulled is the token; a copy that took its place means that an agent has the token."""
         own, name = layout.inbox(receipt.peer), f"{receipt.name}.pulled"
         seen = self._tree.fs.stat(own, name)
-        if seen is None or seen.inode == receipt.inode or receipt.place == Place.NEW:
+        if seen is None or receipt.inode in (0, seen.inode):
             return True
         self._tree.quarantine(own, name, "not the file that was published", receipt.facts)
         return False
