@@ -5,6 +5,7 @@ It reads the disk and the engines' answers, never an engine's memory. Claims are
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,9 +65,10 @@ class Witness:
 
     @property
     def offers(self) -> int:
-        """How often B put a name into handoff/ for agents to claim."""
+        """How often, at the most, B put one name into handoff/ for agents to claim."""
         moved = (line.split() for line in self.b.faults.trace if " move relay/inbox/" in line)
-        return sum(1 for words in moved if words[-2] == "handoff")
+        offered = Counter(words[-1] for words in moved if words[-2] == "handoff")
+        return max(offered.values(), default=0)
 
     # ------------------------------------------------------------ looking
 

@@ -14,10 +14,14 @@ from pathlib import Path
 import pytest
 from tests.fakes import agents
 from tests.fakes.faulty import Failing
-from tests.fakes.world import World
+from tests.fakes.world import World, settlements
 from tests.unit.custody.pair import payload
 
+from handoffd.custody.message import Arrival, Principal
+from handoffd.protocol.name import AgentName
+
 X = "0011223344556677-0.json"
+TRIES = 20
 Play = Callable[[World], None]
 
 
@@ -56,8 +60,6 @@ def revoke_before_it_came(world: World) -> None:
         world.a.clock.advance(seconds)
         world.tick(world.a)
     if offers and world.a.engine is engine:
-        from tests.fakes.world import settlements
-
         world.at(world.a, lambda: world.a.engine.settle(settlements(offers, None)))
     world.follow()
     if offers:
@@ -79,6 +81,26 @@ def orderly_stop(world: World) -> None:
     world.stop(world.b)
     world.round()
     world.stop(world.a)
+    world.until_quiet(agents.archives)
+
+
+def several_at_once(world: World) -> None:
+    """Three in one group, at A as at B."""
+    for number in range(3):
+        world.hand_over(f"{number}.json", payload(ttl_s=600.0))
+    world.until_quiet(agents.archives)
+
+
+def posted_over_http(world: World) -> None:
+    """Bob has no directory: he posts to his own host, again and again until it says that it has it."""
+    bob, data = AgentName("bob"), payload(ttl_s=600.0)
+    arrival = Arrival(Principal("@bob", bob, frozenset({bob})), data)
+    for _ in range(TRIES):
+        answers = world.at(world.a, lambda: world.a.engine.admit([arrival]))
+        if answers and answers[0].status in (200, 201):
+            break
+        world.tick(world.a)
+    world.witness.given(X, data)
     world.until_quiet(agents.archives)
 
 
@@ -115,6 +137,8 @@ STORIES = {
     "revoked while it waits": Story(revoke_of_a_waiting_one, "revoked"),
     "revoked before it came": Story(revoke_before_it_came, "expired"),
     "refused at take": Story(refusal_at_take, "malformed", also=("refused_policy",)),
+    "several at once": Story(several_at_once, "completed"),
+    "posted over http": Story(posted_over_http, "completed"),
     "stopped in order": Story(orderly_stop, "completed"),
     "forgotten": Story(forgetting, "completed"),
 }
@@ -149,7 +173,7 @@ def suffer(world: World, story: Story, what: str) -> None:
         story.play(world)
         if not world.witness.forgotten:
             world.witness.final()
-            assert world.witness.reasons()[0] in (story.reason, *story.also)
+            assert set(world.witness.reasons()) <= {story.reason, *story.also}
     except (AssertionError, OSError) as error:
         trace = "\n".join([*world.a.faults.trace[-40:], "-- b", *world.b.faults.trace[-40:]])
         error.add_note(f"{what}\n{trace}")
@@ -171,7 +195,7 @@ def test_in_peace_every_story_ends_as_it_should(name: str, new_world: Callable[.
     assert world.restarts == (2 if name == "stopped in order" else 0)
     if not world.witness.forgotten:
         world.witness.final()
-        assert world.witness.reasons() == [story.reason]
+        assert set(world.witness.reasons()) == {story.reason}
 
 
 @pytest.mark.parametrize("host", ["a", "b"])
@@ -191,7 +215,7 @@ def test_a_crash_within_the_start_after_a_crash(name: str, host: str, new_world:
     story = STORIES[name]
     total = changes(new_world(), story)[host]
     for step in range(1, total + 1):
-        for later in (16, 17, 18, 19, 21, 23):  # before that, a start only opens the directories that are there
+        for later in (16, 18, 21):  # before that, a start only opens the directories that are there
             world = new_world()
             getattr(world, host).faults.crash_after = {step, step + later, step + later + 17}
             suffer(world, story, f"{name}: crash at {host} after change {step} and after {later} more")
