@@ -112,6 +112,7 @@ class Daemon:
             self._clock.wall,
             lambda: self._ready,
             self._status,
+            self._heard,
         )
         self._scribe.count_with(self._hub.metrics)
         socket_path = self._config.root / layout.RELAY / "handoffd.sock"
@@ -185,6 +186,12 @@ class Daemon:
             self._hub.notifier.waiting(item.agent)
         else:
             self._dispatch_to_link(item)
+
+    def _heard(self, peer: str) -> None:
+        """A peer that says hello is up again: ours to it need not wait out its pause."""
+        link = self._links.get(peer)
+        if link is not None:
+            link[0].nudge()
 
     def _dispatch_to_link(self, item: Offer | Owed) -> None:
         link = self._links.get(item.peer)

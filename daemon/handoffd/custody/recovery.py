@@ -77,7 +77,7 @@ class Recovery:
     def start(self, boot_id: str) -> None:
         """Run the whole start; afterwards everything on disk is entered or ended. Raises UnsafeRoot, OSError."""
         self._open_directories()
-        self._check_format()
+        self._write_format()
         self.power_cut = self._is_power_cut(boot_id)
         self._load_epoch()
         self._quarantine_strays()
@@ -94,6 +94,8 @@ class Recovery:
 
     def _open_directories(self) -> None:
         fs = self._tree.fs
+        fs.make_directory(layout.RELAY, 0o700)
+        self._refuse_other_format()  # before anything in a tree of another version is touched
         for directory in layout.AGENTS_DIRECTORIES:
             layout.open_own(fs, directory, self._tree.settings.directory_mode)
         for directory in layout.RELAY_DIRECTORIES:
@@ -119,11 +121,13 @@ class Recovery:
         except FileNotFoundError:
             return None
 
-    def _check_format(self) -> None:
-        found = self._note("format")
-        if found is None:
+    def _write_format(self) -> None:
+        if self._note("format") is None:
             self._tree.put_note(layout.RELAY, "format", layout.FORMAT.encode() + b"\n")
-        elif found.decode("ascii", "replace").strip() != layout.FORMAT:
+
+    def _refuse_other_format(self) -> None:
+        found = self._note("format")
+        if found is not None and found.decode("ascii", "replace").strip() != layout.FORMAT:
             shown = found.decode("ascii", "replace").strip()[:40]
             raise layout.UnsafeRoot(
                 f"relay/format is {shown!r}, this handoffd knows {layout.FORMAT!r}; run the version that wrote it"

@@ -31,7 +31,8 @@ PATH_HOSTS = 32
 class Hub:
     """What every request shares. `clock` returns POSIX seconds; `status` what the composition root can tell of itself.
 
-    `is_ready` tells whether the daemon has started and its custody thread lives.
+    `is_ready` tells whether the daemon has started and its custody thread lives; `heard` is called with a peer's name
+    when it has said hello.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Hub:
         clock: Callable[[], float],
         is_ready: Callable[[], bool],
         status: Callable[[], Mapping[str, object]] = dict,
+        heard: Callable[[str], None] = lambda peer: None,
     ) -> None:
         self.settings = settings
         self.directory = directory
@@ -50,6 +52,7 @@ class Hub:
         self.clock = clock
         self.is_ready = is_ready
         self.status = status
+        self.heard = heard
         self.notifier = Notifier()
         self.metrics = Metrics(settings.version, engine.counts)
         self._desk = desk

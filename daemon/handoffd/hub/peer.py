@@ -27,6 +27,7 @@ async def hello(hub: Hub, call: Call) -> Response:
     ours = hub.settings.version
     if theirs is not None and theirs.partition(".")[0] != ours.partition(".")[0]:
         raise bad_request(f"You run handoffd {theirs[:40]}, this host {ours}: their major versions must be the same.")
+    hub.heard(call.principal.peer)
     return hub.stamp().fields({"version": ours, "homes": sorted(hub.settings.homes), "link": "push"})
 
 

@@ -60,6 +60,10 @@ class PeerLink:
         """Carry a payload custody has just taken; it is settled in any case."""
         self._sender.offer(offer)
 
+    def nudge(self) -> None:
+        """Probe soon: the peer has just been heard, so it is worth trying."""
+        self._gate.nudge()
+
     def owed(self) -> None:
         """Custody has something for this peer: payloads due, a revoke, a forget, an artefact to fetch."""
         self._payer.owed()
