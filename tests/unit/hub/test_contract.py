@@ -180,6 +180,13 @@ def offer(data: bytes) -> Offer:
     return Offer(HostName("hub-vm"), TransferId(tid_of(data)), data, NOW_S + 60)
 
 
+async def test_a_peer_that_says_hello_is_heard(here: Running, client: PeerClient) -> None:
+    heard: list[str] = []
+    here.hub.heard = heard.append
+    await client.hello()
+    assert heard == [PEER]
+
+
 async def test_the_link_reads_hello(here: Running, client: PeerClient) -> None:
     greeting = read_greeting((await client.hello()).body)
     assert (greeting.epoch, greeting.homes, greeting.pulls) == (here.engine.epoch, {"alice", "sven"}, False)
