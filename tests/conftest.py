@@ -1,4 +1,4 @@
-"""Settings of all tests: Hypothesis without deadlines, and tools that must not be missing.
+"""Settings of all tests: Hypothesis without deadlines, what is slow, and tools that must not be missing.
 
 A test that lacks a tool skips with the reason `needs <tool>: <why>`. Where HANDOFFD_REQUIRE names that tool, as it
 does in continuous integration, the skip is a failure: a suite must not turn green by doing less.
@@ -15,6 +15,9 @@ from hypothesis import settings
 settings.register_profile("handoffd", deadline=None, print_blob=True)
 settings.load_profile("handoffd")
 
+# Whole daemons, and megabytes of hostile input: seconds each, so for `make test` and not for `make check`.
+SLOW_PLACES = ("tests/spec/daemon/", "tests/unit/hub/test_hostile.py")
+
 REQUIRED_TOOLS = frozenset(os.environ.get("HANDOFFD_REQUIRE", "").split())
 
 
@@ -23,6 +26,12 @@ def missing_tool(report: pytest.TestReport) -> str | None:
     reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
     found = re.search(r"\bneeds ([a-z0-9_-]+):", reason)
     return found[1] if found else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW_PLACES):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)
