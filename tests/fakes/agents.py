@@ -24,7 +24,7 @@ def claim_all(world: World) -> list[str]:
     found = [name for name in world.b.names("handoff") if not name.startswith(".")]
     for name in found:
         os.rename(root / "handoff" / name, root / "claimed" / name)
-        world.witness.claimed(name)
+        world.claimed(name)
     return found
 
 

@@ -43,6 +43,7 @@ class Faults:
     trace: list[str] = field(default_factory=list)
     fallible: int = 0
     stamps: dict[int, int] = field(default_factory=dict)
+    flushes: Counter[str] = field(default_factory=Counter)
 
     def rest(self) -> None:
         """Let nothing go wrong any more, and count anew."""
@@ -148,6 +149,7 @@ class FaultyFilesystem:
     def _flush(self, verb: str, act: Callable[[], None], name: str) -> None:
         try:
             self._do(verb, act, name)
+            self.faults.flushes[name] += 1
         except OSError as error:
             self.dead = True  # nothing may follow a failed flush (R7)
             raise FlushFailed(f"fsync of {name} failed: {error.strerror}") from error

@@ -4,6 +4,7 @@ A round does what the daemons and agents would do in a second. Every act on an e
 then the host starts again and its answer is lost. A `Witness` looks after every act.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from handoffd.custody.message import (
     Settlement,
     StatesQuery,
 )
+from handoffd.protocol.name import tid_of_published
 
 Result = TypeVar("Result")
 STARTS = 60
@@ -33,12 +35,16 @@ STARTS = 60
 
 
 class World:
-    """`power`: a crash is a power cut (another boot id; the layers of a disk are not played)."""
+    """`power`: a crash is a power cut; with `once`, only the first one is, and later ones are plain crashes.
 
-    def __init__(self, directory: Path, *, power: bool = False) -> None:
+    Of a disk's layers one is played: a claim by rename that B has not flushed is undone by a power cut at B.
+    """
+
+    def __init__(self, directory: Path, *, power: bool = False, once: bool = False) -> None:
         self.pair = Pair(directory)
         self.a, self.b = self.pair.a, self.pair.b
-        self.power = power
+        self.power, self.once = power, once
+        self.unflushed: dict[str, tuple[int, int]] = {}
         self.restarts = 0
         self.witness = Witness(self.a, self.b)
         for host in (self.a, self.b):
@@ -65,15 +71,40 @@ class World:
         return answer
 
     def restart(self, host: Host) -> None:
+        doubted = False
         for _ in range(STARTS):
             self.restarts += 1
-            (host.power_cut if self.power else host.crash)()
+            if self.power:
+                doubted = doubted or host.read("relay/boot") != b"clean\n"
+                self._cut_power(host)
+            else:
+                host.crash()
             try:
                 host.start()
             except (Crash, FlushFailed, OSError):
                 continue
+            published = [name for name in host.names("handoff") if tid_of_published(name)]
+            assert not (doubted and published), f"believed after a power cut: {published}"
             return
         raise AssertionError(f"{host.name} does not start any more")
+
+    def _cut_power(self, host: Host) -> None:
+        host.power_cut()
+        self.power = not self.once
+        if host is self.b:
+            for name, flushes in self.unflushed.items():
+                claimed = host.root / "claimed" / name
+                if flushes == self._flushes() and claimed.exists():
+                    os.rename(claimed, host.root / "handoff" / name)
+            self.unflushed.clear()
+
+    def claimed(self, name: str) -> None:
+        """An agent has claimed by rename, just now; nothing has flushed it yet."""
+        self.unflushed[name] = self._flushes()
+        self.witness.claimed(name)
+
+    def _flushes(self) -> tuple[int, int]:
+        return self.b.faults.flushes["claimed"], self.b.faults.flushes[""]
 
     def stop(self, host: Host) -> None:
         """An orderly stop, a reboot, and the next start. A stop that crashed was none."""

@@ -67,6 +67,18 @@ def revoke_before_it_came(world: World) -> None:
     world.until_quiet(agents.nobody, seconds=2.0)
 
 
+def silence_after_the_post(world: World) -> None:
+    """B has it, the answer is lost, A goes down, and hears nothing until after expiry; B's clock is behind."""
+    world.hand_over(X, payload(ttl_s=5.0))
+    world.tick(world.a)
+    world.push(answers_arrive=False)
+    world.restart(world.a)
+    for seconds in (3.0, 3.0, 3.0):
+        world.a.clock.advance(seconds)
+        world.tick(world.a)
+    world.until_quiet(agents.nobody, seconds=2.0)
+
+
 def refusal_at_take(world: World) -> None:
     """A payload that is not admissible ends at A."""
     data = payload(ttl_s=600.0).replace(b'"transcript": []', b'"transcript": 12')
@@ -122,6 +134,7 @@ class Story:
     play: Play
     reason: str
     also: tuple[str, ...] = ()
+    restarts: int = 0
 
 
 STORIES = {
@@ -136,10 +149,11 @@ STORIES = {
     "expired": Story(expiry, "expired"),
     "revoked while it waits": Story(revoke_of_a_waiting_one, "revoked"),
     "revoked before it came": Story(revoke_before_it_came, "expired"),
+    "answer lost": Story(silence_after_the_post, "expired", restarts=1),
     "refused at take": Story(refusal_at_take, "malformed", also=("refused_policy",)),
     "several at once": Story(several_at_once, "completed"),
     "posted over http": Story(posted_over_http, "completed"),
-    "stopped in order": Story(orderly_stop, "completed"),
+    "stopped in order": Story(orderly_stop, "completed", restarts=2),
     "forgotten": Story(forgetting, "completed"),
 }
 
@@ -192,7 +206,7 @@ def changes(world: World, story: Story) -> dict[str, int]:
 def test_in_peace_every_story_ends_as_it_should(name: str, new_world: Callable[..., World]) -> None:
     story, world = STORIES[name], new_world()
     story.play(world)
-    assert world.restarts == (2 if name == "stopped in order" else 0)
+    assert world.restarts == story.restarts
     if not world.witness.forgotten:
         world.witness.final()
         assert set(world.witness.reasons()) == {story.reason}
@@ -236,6 +250,17 @@ def test_a_power_cut_after_any_change_never_offers_again(name: str, host: str, n
         suffer(world, replace(story, also=(*story.also, *UNCERTAIN)), f"{name}: power cut at {host} after {step}")
         if name != "stopped in order":
             assert world.witness.offers <= 1, f"{name}: offered again after a power cut at {host} after {step}"
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_crash_within_the_start_after_a_power_cut(name: str, new_world: Callable[..., World]) -> None:
+    """The start that doubts is cut short, and the next one, in the same boot, must doubt as much."""
+    story = replace(STORIES[name], also=(*STORIES[name].also, *UNCERTAIN))
+    for step in range(1, changes(new_world(), story)["b"] + 1):
+        for later in (16, 17, 19):
+            world = new_world(power=True, once=True)
+            world.b.faults.crash_after = {step, step + later}
+            suffer(world, story, f"{name}: power cut at b after change {step}, crash {later} later")
 
 
 # ---------------------------------------------------------------- failing calls

@@ -69,10 +69,18 @@ class Histories(RuleBasedStateMachine):
     # ------------------------------------------------------------ the writer
 
     @precondition(lambda self: len(self.world.witness.handoffs) < HANDOFFS)
-    @rule(ttl_s=st.sampled_from([6.0, 60.0, 900.0]))
-    def bob_writes(self, ttl_s: float) -> None:
+    @rule(ttl_s=st.sampled_from([6.0, 60.0, 900.0]), way=st.integers(0, 4))
+    def bob_writes(self, ttl_s: float, way: int) -> None:
+        """And the daemons see to it at once, up to here or there."""
         data = payload(at=self.a.clock.wall(), ttl_s=ttl_s)
         self.world.hand_over(f"0011223344556677-{len(self.world.witness.handoffs)}.json", data)
+        if way > 0:
+            self.world.tick(self.a)
+        if way > 1:
+            self.a_sends()
+        if way > 2 and self.requests:
+            self.a_post_arrives(len(self.requests) - 1)
+            self.a_hears(0, lost=way == 3)
 
     @rule(number=which)
     def bob_withdraws(self, number: int) -> None:
@@ -110,6 +118,8 @@ class Histories(RuleBasedStateMachine):
     @rule(number=which, lost=st.booleans())
     def a_hears(self, number: int, lost: bool) -> None:
         waiting = [one for one in self.requests if one.waiting]
+        if not waiting:
+            return
         request = waiting[number % len(waiting)]
         request.waiting = False
         if self.a.engine is request.asker:
@@ -188,9 +198,11 @@ class Histories(RuleBasedStateMachine):
             return
         hidden = root / "claimed" / f".{name}.alice.0123456789abcdef.listen"
         os.rename(root / "handoff" / name, hidden if kind == "listen" else root / "claimed" / name)
-        self.world.witness.claimed(name)
         if kind == "listen":
+            self.world.witness.claimed(name)
             os.link(hidden, root / "claimed" / name)
+        else:
+            self.world.claimed(name)
         self.world.witness.look()
 
     def _accept(self, tid: TransferId) -> None:
@@ -281,7 +293,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
