@@ -1,22 +1,22 @@
-"""Take: from `handoff/X` into our outbox (docs/custody.md section 5, a1 to a7), and the expiry of what stays local.
+"""Take: from `handoff/X` into our outbox (docs/custody.md section 5, a1 to a7).
 
-It owns the look at each file of the agents' handoff/ and the judgement whose it is. It does not know how payloads
-travel. The rules that must stay true: a file is ours only after the rename won (a4), and nothing is offered to a
-peer before outbox/ and handoff/ are flushed (a7).
+It owns the look at each file of the agents' handoff/ and the way of those that leave. Whose a file is, `judgement`
+says; what stays, `resident` keeps; how payloads travel it does not know. The rules that must stay true: a file is ours
+only after the rename won (a4), and nothing is offered to a peer before outbox/ and handoff/ are flushed (a7).
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from handoffd.custody import layout
 from handoffd.custody.ending import Ending
 from handoffd.custody.filesystem import NotRegular, Stat
-from handoffd.custody.ledger import Facts, Place, Sending, facts_in, facts_of, facts_seen
+from handoffd.custody.judgement import Judgement, judge
+from handoffd.custody.ledger import Facts, Place, Sending, facts_in, facts_of
 from handoffd.custody.message import Offer
-from handoffd.custody.tree import Settings, Tree
-from handoffd.protocol.admission import Inadmissible, admit
+from handoffd.custody.resident import Residents
+from handoffd.custody.tree import Tree
 from handoffd.protocol.name import (
     FileName,
     HostName,
@@ -29,40 +29,15 @@ from handoffd.protocol.name import (
     taking_name,
     tid_of_published,
 )
-from handoffd.protocol.payload import Envelope, glance, transfer_id
+from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import Delivered, Reason
-from handoffd.protocol.timing import EXPIRY_GRACE_S, MALFORMED_GRACE_S, ROUTE_LIMIT_BYTES, is_beyond
+from handoffd.protocol.timing import MALFORMED_GRACE_S, ROUTE_LIMIT_BYTES
 
-BEYOND = "expires_at lies further ahead of this host's clock than max_ttl allows; it stays until the clock is right"
 TAKE_LIMIT = 200
 """Files in a group: what was taken travels while the next group is being flushed, and memory stays flat."""
 
 GROUP_LIMIT_BYTES = 8 << 20
 """Payloads of a group that are in memory at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """Whose a file is. `peer` None: it stays here. `reason`: it ends now; `envelope`: it may go out."""
-
-    peer: HostName | None
-    word: str
-    expires_at: float | None = None
-    envelope: Envelope | None = None
-    reason: Reason | None = None
-    detail: str = ""
-    facts: Facts | None = None
-
-
-@dataclass(slots=True)
-class Resident:
-    """A file that stays in handoff/, remembered so that it is read once: a local handoff, or an odd one."""
-
-    seen: Stat
-    verdict: Judgement
-    since_b: float
-    facts: Facts
-    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +67,17 @@ class Taker:
     def __init__(self, tree: Tree, ending: Ending) -> None:
         self._tree = tree
         self._ending = ending
-        self._residents: dict[str, Resident] = {}
+        self._residents = Residents(tree, ending)
         self._unread: dict[tuple[str, str], float] = {}
         self._hinted: dict[str, None] = {}
 
     def scan(self) -> None:
         """Look at all of handoff/ (a1), and at what an earlier look left unread."""
         names = self._tree.fs.names(layout.HANDOFF)
-        self._forget_residents(set(names))
+        self._residents.forget(set(names))
         self.hint(names)
         self.resume([Caught(peer, name, FileName(name.partition("~")[2])) for peer, name in self._unread])
-        self._expire_residents()
+        self._residents.expire()
 
     def hint(self, names: Iterable[str]) -> None:
         """Remember names to be looked at by `next_names`."""
@@ -170,163 +145,32 @@ class Taker:
             self._guard_published(name, tid)
             return None
         if not is_file_name(name):
-            self._leave_odd(name)
+            self._residents.leave_odd(name)
             return None
-        known = self._residents.get(name)
-        return None if known is not None and self._is_settled(name, known) else self._read(name, known)
+        return None if self._residents.is_settled(name) else self._read(name)
 
-    def _is_settled(self, name: str, known: Resident) -> bool:
-        """Tell whether another look at a file that stays would find what the last one found."""
-        seen = self._tree.fs.stat(layout.HANDOFF, name)
-        same = seen is not None and known.seen.same_bytes_as(seen) and known.seen.links == seen.links
-        return seen is None or (same and not self._looks_again(known))
-
-    def _looks_again(self, known: Resident) -> bool:
-        """Tell whether the verdict may change without the file changing: with time, with the disk, after a reload."""
-        return known.verdict.word in ("broken", "unmovable", "beyond") or known.settings is not self._tree.settings
-
-    def _read(self, name: str, known: Resident | None) -> Candidate | None:
+    def _read(self, name: str) -> Candidate | None:
         try:
             data, seen = self._tree.fs.read(layout.HANDOFF, name, ROUTE_LIMIT_BYTES)
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._leave(name, None, Judgement(None, "unreadable", detail=str(error.strerror or error)), b"")
+            self._residents.leave(name, None, Judgement(None, "unreadable", detail=str(error.strerror or error)), b"")
             return None
         if seen.links != 1:
             verdict = Judgement(None, "odd", detail="has several links; an agent's file has one")
         else:
-            verdict = self.judge(data)
-        if verdict.peer is None or self._waits(known, seen, verdict):
-            self._leave(name, seen, verdict, data)
+            verdict = judge(data, self._tree.settings, self._tree.clock.wall())
+        if verdict.peer is None or self._residents.waits(name, verdict):
+            self._residents.leave(name, seen, verdict, data)
             return None
         return Candidate(FileName(name), seen, data, verdict, verdict.peer)
-
-    def _waits(self, known: Resident | None, seen: Stat, verdict: Judgement) -> bool:
-        """A broken file may still be being written: it is looked at again for MALFORMED_GRACE_S."""
-        if verdict.word != "broken":
-            return False
-        since = known.since_b if known and known.verdict.word == "broken" else self._tree.clock.boottime()
-        return self._tree.clock.boottime() - since < MALFORMED_GRACE_S
-
-    def judge(self, data: bytes) -> Judgement:
-        """Tell whose these bytes are: route first, then the limits, then strict admission."""
-        settings = self._tree.settings
-        try:
-            envelope = admit(
-                data,
-                agents=settings.known_agents,
-                max_ttl_s=settings.max_ttl_s,
-                limit_bytes=settings.max_payload_bytes,
-            )
-        except Inadmissible as error:
-            return self._judge_broken(data, error.detail)
-        # What is admitted routes as it says; parsing it once more to route it first would find the same.
-        return self._whose(envelope.sender, envelope.to, envelope.expires_at) or self._judge_whole(envelope)
-
-    def _whose(self, sender: str, to: str, expires_at: float | None) -> Judgement | None:
-        """Return the verdict on a file that stays here, None for one that goes to a peer."""
-        settings = self._tree.settings
-        if to in settings.agents:
-            return Judgement(None, "local", expires_at)
-        if sender not in settings.agents:
-            return Judgement(None, "foreign", expires_at, detail=f"from_agent {sender[:63]!r} is not local")
-        if to not in settings.homes:
-            detail = f"nobody knows to_agent {to[:63]!r}; add it under a peer's agents"
-            return Judgement(None, "unroutable", expires_at, detail=detail)
-        return None
-
-    def _judge_whole(self, envelope: Envelope) -> Judgement:
-        peer, expires_at = self._tree.settings.homes[envelope.to], envelope.expires_at
-        now = self._tree.clock.wall()
-        if now > expires_at:
-            return Judgement(peer, "expired", expires_at, envelope, Reason.EXPIRED, "expired before it left")
-        if is_beyond(expires_at, now, self._tree.settings.max_ttl_s):
-            return Judgement(None, "beyond", expires_at, detail=BEYOND)
-        return Judgement(peer, "remote", expires_at, envelope)
-
-    def _judge_broken(self, data: bytes, detail: str) -> Judgement:
-        way, handoff_id, hmac = glance(data)
-        facts, settings = facts_seen(transfer_id(data), way, handoff_id, hmac), self._tree.settings
-        if way is None:
-            return Judgement(None, "odd", detail="no readable to_agent and from_agent", facts=facts)
-        expires_at = way.expires_at
-        verdict = self._whose(way.sender, way.to, expires_at)
-        if verdict is not None:
-            return replace(verdict, facts=facts)
-        peer = settings.homes[way.to]
-        if len(data) > settings.max_payload_bytes:
-            detail = f"{len(data)} bytes, the limit is {settings.max_payload_bytes}"
-            return Judgement(peer, "too_large", expires_at, reason=Reason.TOO_LARGE, detail=detail, facts=facts)
-        return Judgement(peer, "broken", expires_at, reason=Reason.MALFORMED, detail=detail, facts=facts)
 
     def _guard_published(self, name: str, tid: TransferId) -> None:
         """A name that only publishing makes is never taken; one whose token went on, or that has none, goes (I1)."""
         receipt = self._tree.ledger.receipts.get(tid)
         if receipt is None or receipt.place not in (Place.NEW, Place.OFFERED):
             self._tree.quarantine(layout.HANDOFF, name, "a published file came back to handoff/")
-
-    # ------------------------------------------------------------ files that stay
-
-    def _leave_odd(self, name: str) -> None:
-        if name in self._residents:
-            return
-        seen = self._tree.fs.stat(layout.HANDOFF, name)
-        self._leave(name, seen, Judgement(None, "odd", detail="not a handoff's file name; see docs"), b"")
-
-    def _leave(self, name: str, seen: Stat | None, verdict: Judgement, data: bytes) -> None:
-        known = self._residents.get(name)
-        if seen is None:
-            seen = Stat(0, 0, 0, 0, 0, regular=False)
-        facts = verdict.facts or facts_in(TransferId(""), data)
-        since = known.since_b if known else self._tree.clock.boottime()
-        self._residents[name] = Resident(seen, verdict, since, facts, self._tree.settings)
-        if known is None or known.verdict.word != verdict.word:
-            self._tell_left(name, verdict, facts)
-
-    def _tell_left(self, name: str, verdict: Judgement, facts: Facts) -> None:
-        if verdict.word == "broken":
-            return
-        event = {"local": "local_started", "unroutable": "unroutable"}.get(verdict.word, "left_alone")
-        self._tree.note_edge(event, facts, role="local", file=name, detail=verdict.detail)
-
-    def _forget_residents(self, present: set[str]) -> None:
-        for name in [name for name in self._residents if name not in present]:
-            gone = self._residents.pop(name)
-            if gone.verdict.word == "local" and self._tree.fs.stat(layout.CLAIMED, name) is not None:
-                self._tree.note_edge("claimed", gone.facts, role="local", file=name)
-
-    def _expire_residents(self) -> None:
-        if self._tree.expiry_rests():
-            return
-        now = self._tree.clock.wall()
-        for name, resident in list(self._residents.items()):
-            word, expires_at = resident.verdict.word, resident.verdict.expires_at
-            if word in ("local", "unroutable") and expires_at is not None and now > expires_at + EXPIRY_GRACE_S:
-                with suppress(OSError):  # again on the next scan
-                    self._expire_resident(name, resident)
-
-    def _expire_resident(self, name: str, resident: Resident) -> None:
-        """The same CAS as the janitor's: the rename picks between us and the agent; then the reason."""
-        reason = Reason.EXPIRED if resident.verdict.word == "local" else Reason.UNROUTABLE
-        salt = TransferId(self._tree.salt() * 2)
-        placed = self._tree.place(layout.HANDOFF, name, layout.REJECTED, name, salt)
-        del self._residents[name]
-        if placed is None:
-            return
-        facts = self._facts_of_rejected(placed, salt)
-        host = self._tree.settings.host
-        record = self._tree.ending(facts, reason, Delivered.NEVER_SENT, host, name, resident.verdict.detail)
-        self._ending.reason_beside(placed, record)
-        self._tree.note_edge(record.state.value, facts, role="local", file=name, reason=reason.value)
-
-    def _facts_of_rejected(self, name: str, salt: TransferId) -> Facts:
-        """Return what the bytes say; of a file made unreadable only that it ended, under an id made up."""
-        try:
-            data, _ = self._tree.fs.read(layout.REJECTED, name)
-        except OSError:
-            return Facts(salt)
-        return facts_in(transfer_id(data), data)
 
     # ------------------------------------------------------------ a4 to a7
 
@@ -337,9 +181,9 @@ class Taker:
         except FileNotFoundError:
             return None  # the race was lost: another claimed or withdrew it
         except OSError as error:
-            self._leave(candidate.file, candidate.seen, Judgement(None, "unmovable", detail=str(error)), b"")
+            self._residents.leave(candidate.file, candidate.seen, Judgement(None, "unmovable", detail=str(error)), b"")
             return None
-        self._residents.pop(candidate.file, None)
+        self._residents.drop(candidate.file)
         return Caught(candidate.peer, name, candidate.file, candidate)
 
     def _settle(self, caught: Sequence[Caught]) -> None:
@@ -408,7 +252,7 @@ class Taker:
         if self._tree.fs.sync_files([(layout.outbox(one.peer), one.name)])[0] is not None:
             self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
             return None
-        verdict = self.judge(data)
+        verdict = judge(data, self._tree.settings, self._tree.clock.wall())
         if verdict.word not in ("broken", "odd"):
             return verdict
         since = self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
