@@ -69,9 +69,9 @@ class Histories(RuleBasedStateMachine):
     # ------------------------------------------------------------ the writer
 
     @precondition(lambda self: len(self.world.witness.handoffs) < HANDOFFS)
-    @rule(ttl_s=st.sampled_from([6.0, 60.0, 900.0]), way=st.integers(0, 4))
+    @rule(ttl_s=st.sampled_from([6.0, 60.0, 900.0]), way=st.integers(0, 7))
     def bob_writes(self, ttl_s: float, way: int) -> None:
-        """And the daemons see to it at once, up to here or there."""
+        """And daemons and alice see to it at once, up to here or there."""
         data = payload(at=self.a.clock.wall(), ttl_s=ttl_s)
         self.world.hand_over(f"0011223344556677-{len(self.world.witness.handoffs)}.json", data)
         if way > 0:
@@ -81,6 +81,8 @@ class Histories(RuleBasedStateMachine):
         if way > 2 and self.requests:
             self.a_post_arrives(len(self.requests) - 1)
             self.a_hears(0, lost=way == 3)
+        if way > 4:
+            self.alice_claims_one(["rename", "listen", "accept"][way - 5])
 
     @rule(number=which)
     def bob_withdraws(self, number: int) -> None:
@@ -254,6 +256,8 @@ class Histories(RuleBasedStateMachine):
 
     def _finish(self, tid: TransferId, reject: bool) -> None:
         one = self.world.witness.handoffs[tid]
+        if not one.claims:
+            return  # the answer to her accept was lost, or it was another's
         one.archived = one.archived or not reject
         asked = Finish(agents.ALICE, tid, reject, b'{"end": true}')
         self.world.at(self.b, lambda: self.b.engine.finish([asked]))
@@ -293,7 +297,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=150,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -310,6 +310,7 @@ def test_a_directory_that_cannot_be_read_for_a_moment_does_not_make_it_vanish(pa
 def test_what_was_archived_after_the_clock_went_back_is_found(pair: Pair) -> None:
     data = payload(ttl_s=7200.0)
     _, name, root = claimed(pair, data)
+    pair.b.restart()
     pair.b.clock.wall_s -= 3600.0
     pair.b.tick()
     pair.b.write("archive/end.json", final(data, transcript=[{"role": "user", "text": "bye"}]))

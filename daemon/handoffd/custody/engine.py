@@ -110,6 +110,7 @@ class Engine:
     def start(self, boot_id: str) -> None:
         """Recover the root (section 13). Raises UnsafeRoot, OSError, FlushFailed."""
         self._recovery.start(boot_id)
+        self._watch_clock()
         for peer in self._tree.settings.peers:
             self._tree.tell(Owed(peer))
 
