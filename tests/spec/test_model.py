@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "model" / "custody_model.cpp"
-# Both runs together take under a minute on two cores. What is longer than two minutes does not belong into `make test`.
-LIMIT_S = 120
+# Both runs together take about a minute on two quiet cores: their size is the bound. A busy machine may need ten times
+# as long.
+LIMIT_S = 900
 STANDARD_RUNS = 7
 SEEDED_MISTAKES = 27
 HARMLESS_FLUSHES = 2
 
-# Building is not part of the two minutes.
 pytestmark = [pytest.mark.model, pytest.mark.timeout(LIMIT_S + 60)]
 
 

@@ -131,7 +131,16 @@ class Listener:
         if place is None:
             self._turn_away(client, gate)
         else:
-            self._group.create_task(self._greet(client, gate, place), name="greet")
+            self._begin(client, gate, place)
+
+    def _begin(self, client: socket.socket, gate: _Gate, place: Place) -> None:
+        greeting = self._greet(client, gate, place)
+        try:
+            self._group.create_task(greeting, name="greet")
+        except RuntimeError:  # another part has died, and all of it is ending: nobody is greeted any more
+            greeting.close()
+            client.close()
+            self._leave(place)
 
     async def _greet(self, client: socket.socket, gate: _Gate, place: Place) -> None:
         try:

@@ -295,3 +295,29 @@ def test_the_shipped_numbers_fit_together() -> None:
     patience = settings().patience
     assert patience.linger_s < patience.stall_s < patience.idle_s
     assert patience.idle_s > 60.0, "the link drops its idle connections after 60 s, before the hub may"
+
+
+async def test_a_client_that_comes_while_all_is_ending_is_let_go() -> None:
+    """A part that dies cancels the group; until it has ended, the kernel may still hand over clients."""
+    answers: list[bytes] = []
+
+    async def linger(port: int) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.setblocking(False)
+                answers.append(await asyncio.get_running_loop().sock_recv(client, 1))
+
+    async def die() -> None:
+        raise OSError("the disk has gone")
+
+    async with running() as here:
+        with pytest.raises(ExceptionGroup, match="unhandled errors"):
+            async with asyncio.TaskGroup() as group:
+                listener = await serve(here.hub, [Listen("127.0.0.1", 0)], None, group)
+                group.create_task(linger(listener.ports[0]))
+                await asyncio.sleep(0)
+                group.create_task(die())
+        await listener.close(0.0)
+    assert answers == [b""]
