@@ -110,7 +110,6 @@ class Engine:
     def start(self, boot_id: str) -> None:
         """Recover the root (section 13). Raises UnsafeRoot, OSError, FlushFailed."""
         self._recovery.start(boot_id)
-        self._watch_clock()
         for peer in self._tree.settings.peers:
             self._tree.tell(Owed(peer))
 
@@ -196,7 +195,6 @@ class Engine:
         clock = self._tree.clock
         offset = clock.wall() - clock.boottime()
         before, self._wall_minus_boot = self._wall_minus_boot, offset
-        self._tree.stepped_back_s += max(0.0, (before or offset) - offset)
         if before is not None and abs(offset - before) > CLOCK_JUMP_S:
             self._tree.rest_until_b = clock.boottime() + CLOCK_JUMP_REST_S
             self._tree.journal.write("clock_jumped", detail=f"by {offset - before:+.1f} s; nothing expires for 60 s")

@@ -170,17 +170,25 @@ class Observer:
 
     def _changed_names(self, directory: str) -> list[str]:
         """Return the names in a directory changed since the oldest open publication."""
-        out = (Place.OFFERED, Place.AWAY)
-        open_since = [r.published_ns for r in self._tree.ledger.receipts.values() if r.place in out]
+        open_since = [self._since_ns(receipt) for receipt in self._tree.ledger.receipts.values() if _is_out(receipt)]
         if not open_since:
             return []
-        since = min(open_since) - MARGIN_NS - int(self._tree.stepped_back_s * 1e9)
+        since = min(open_since)
         names = []
         for name in self._tree.fs.names(directory):
             found = self._tree.fs.stat(directory, name)
             if found is not None and found.ctime_ns >= since:
                 names.append(name)
         return names
+
+    def _since_ns(self, receipt: Receipt) -> int:
+        """Return the earliest time that a file which ends this receipt may bear."""
+        since = receipt.published_ns - MARGIN_NS
+        if receipt.missed_b is None:
+            return since
+        # The wall clock may have gone back since. What the agent did last to the file itself, the receipt shows too.
+        mine = self._tree.fs.stat(layout.inbox(receipt.peer), receipt.name)
+        return since if mine is None else min(since, mine.ctime_ns - int(VANISHED_S * 1e9))
 
     def _match_all(self, directory: str, names: Iterable[str], found: Findings) -> None:
         for name in names:
@@ -313,6 +321,10 @@ class Observer:
             if silent and not receipt.stale_told:
                 receipt.stale_told = True
                 self._tree.note_edge("stale_claim", receipt.facts, role="receiver", peer=receipt.peer)
+
+
+def _is_out(receipt: Receipt) -> bool:
+    return receipt.place in (Place.OFFERED, Place.AWAY)
 
 
 def _is_look_due(receipt: Receipt, now_b: float) -> bool:

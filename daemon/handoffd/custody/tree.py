@@ -87,8 +87,6 @@ class Tree:
     epoch: str = ""
     news: list[News] = field(default_factory=list)
     rest_until_b: float = 0.0
-    stepped_back_s: float = 0.0
-    """By how much, in all, the wall clock went back since the start: younger files may bear older times."""
     peers: dict[str, None] = field(default_factory=dict)
     graves: dict[str, int] = field(default_factory=dict)
     graves_hour: int = -1
