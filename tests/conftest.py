@@ -7,9 +7,15 @@ does in continuous integration, the skip is a failure: a suite must not turn gre
 import os
 import re
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Fakes and rigs say what they compared, as tests do.
+TESTS = Path(__file__).parent
+RIGS = [path for path in TESTS.rglob("*.py") if not path.name.startswith(("test_", "conftest"))]
+pytest.register_assert_rewrite(*(".".join(("tests", *path.relative_to(TESTS).with_suffix("").parts)) for path in RIGS))
 
 # A deadline would make a busy machine fail a correct test.
 settings.register_profile("handoffd", deadline=None, print_blob=True)

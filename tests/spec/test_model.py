@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import time
@@ -11,14 +12,15 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "model" / "custody_model.cpp"
-# Both runs together take about a minute on two quiet cores: their size is the bound. A busy machine may need ten times
-# as long.
-LIMIT_S = 900
+# Side by side each takes under a minute on two quiet cores. What computes for longer than two does not belong into
+# `make test`; how long that lasts on a busy machine is no defect of the model.
+LIMIT_CPU_S = 120
+PATIENCE_S = 900
 STANDARD_RUNS = 7
 SEEDED_MISTAKES = 27
 HARMLESS_FLUSHES = 2
 
-pytestmark = [pytest.mark.model, pytest.mark.timeout(LIMIT_S + 60)]
+pytestmark = [pytest.mark.model, pytest.mark.timeout(PATIENCE_S + 60)]
 
 
 class Run:
@@ -26,9 +28,11 @@ class Run:
 
     def __init__(self, checker: Path, *options: str) -> None:
         self._path = checker.with_name("".join(options) or "standard")
-        self._deadline = time.monotonic() + LIMIT_S
+        self._deadline = time.monotonic() + PATIENCE_S
         with self._path.open("w") as output:
             self._process = subprocess.Popen([checker, *options], stdout=output, stderr=output)
+        # Beyond the limit the kernel ends it with SIGXCPU, which is no exit code 0.
+        resource.prlimit(self._process.pid, resource.RLIMIT_CPU, (LIMIT_CPU_S, LIMIT_CPU_S + 1))
 
     def finish(self) -> tuple[int, str]:
         """Wait until the deadline at most and return exit code and output."""
