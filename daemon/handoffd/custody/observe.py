@@ -63,7 +63,9 @@ class Observer:
         """Follow hints: the receipts behind names that changed. An empty set of names means the whole directory."""
         found = Findings({}, [])
         for name in seen.get(layout.HANDOFF, ()):
-            self._follow(self._receipt_named(name), found)
+            # Mostly the hint of our own publication. Where nothing is found, the hint of the other name is on its way,
+            # and the tick looks at link counts: a claim under a name unknown costs a flush of everything.
+            self._follow(self._receipt_named(name), found, by_links=False)
         for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
             if directory in seen and self._tree.ledger.receipts:
                 names = seen[directory] or self._changed_names(directory)
@@ -104,7 +106,7 @@ class Observer:
         tid = tid_of_published(name)
         return None if tid is None else self._tree.ledger.receipts.get(tid)
 
-    def _follow(self, receipt: Receipt | None, found: Findings) -> None:
+    def _follow(self, receipt: Receipt | None, found: Findings, *, by_links: bool = True) -> None:
         if receipt is None or receipt.place not in (Place.OFFERED, Place.AWAY):
             return
         fs, name = self._tree.fs, receipt.name
@@ -119,7 +121,8 @@ class Observer:
         for directory in (layout.ARCHIVE, layout.REJECTED):
             if self._match(directory, name, found):
                 return
-        self._miss(receipt, found)
+        if by_links:
+            self._miss(receipt, found)
 
     def _miss(self, receipt: Receipt, found: Findings) -> None:
         """At none of its names. The receipt is a hard link: two links mean an agent holds it under some name."""
