@@ -4,6 +4,7 @@ An agent in a process of its own claims and archives at the target. What is in f
 wait for answers, so that the run measures length and not depth.
 """
 
+import hashlib
 import random
 import subprocess
 import sys
@@ -39,7 +40,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Progress:
-    """Ids that came home, and those still out, by caller hash."""
+    """Transfer ids that came home, and those still out, by caller hash."""
 
     out: dict[str, str] = field(default_factory=dict)
     home: list[str] = field(default_factory=list)
@@ -67,7 +68,7 @@ def endure(pair: Pair, count: int) -> list[Sample]:
 def _fill(pair: Pair, progress: Progress, count: int) -> None:
     while len(progress.out) < IN_FLIGHT and len(progress.out) + len(progress.home) < count:
         payload = make_payload()
-        progress.out[payload.caller_hash] = payload.handoff_id
+        progress.out[payload.caller_hash] = hashlib.sha256(payload.data).hexdigest()
         publish(pair.carrier.source, payload)
 
 
@@ -76,31 +77,31 @@ def _collect(outcomes: Arrivals, progress: Progress) -> None:
     if not names:
         raise NeverArrived(f"nothing came home for {STALL_LIMIT_S} s, {len(progress.out)} are out")
     for name in names:
-        if handoff_id := progress.out.pop(name[:16], None):
-            progress.home.append(handoff_id)
+        if tid := progress.out.pop(name[:16], None):
+            progress.home.append(tid)
 
 
 def _sample(pair: Pair, progress: Progress, elapsed_s: float, looks_up: bool) -> Sample:
     resident = {name: resident_bytes(pid) for name, pid in pair.carrier.pids.items()}
     print(f"  {len(progress.home)} home after {elapsed_s:.0f} s, resident {resident}", file=sys.stderr)
     ids = random.choices(progress.home, k=LOOKUPS) if looks_up else []
-    get_ms = [_get_ms(pair, handoff_id) for handoff_id in ids]
+    get_ms = [_get_ms(pair, tid) for tid in ids]
     return Sample(len(progress.home), elapsed_s, resident, get_ms, [_show_ms(pair, one) for one in ids[:SHOWS]])
 
 
-def _show_ms(pair: Pair, handoff_id: str) -> float:
-    command = [sys.executable, "-m", "handoffd", "show", handoff_id, "--json", "--config", str(pair.sender.config)]
+def _show_ms(pair: Pair, tid: str) -> float:
+    command = [sys.executable, "-m", "handoffd", "show", tid, "--json", "--config", str(pair.sender.config)]
     started_ns = time.monotonic_ns()
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
-        raise NeverArrived(f"handoffd show {handoff_id} ended with {answer.returncode}: {answer.stderr.strip()}")
+        raise NeverArrived(f"handoffd show {tid} ended with {answer.returncode}: {answer.stderr.strip()}")
     return (time.monotonic_ns() - started_ns) / NS_PER_MS
 
 
-def _get_ms(pair: Pair, handoff_id: str) -> float:
+def _get_ms(pair: Pair, tid: str) -> float:
     host = pair.sender
     started_ns = time.monotonic_ns()
-    status, _ = get(host.plain_port, f"/api/v1/handoffs/{handoff_id}", host.agent_token)
+    status, _ = get(host.plain_port, f"/api/v1/handoffs/{tid}", host.agent_token)
     if status != 200:
-        raise NeverArrived(f"looking up {handoff_id} at {host.name} answered {status}")
+        raise NeverArrived(f"looking up {tid} at {host.name} answered {status}")
     return (time.monotonic_ns() - started_ns) / NS_PER_MS

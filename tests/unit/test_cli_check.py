@@ -14,7 +14,6 @@ from handoffd.cli.survey import Fate, Household, survey
 from handoffd.config import Document, Listener
 from handoffd.custody.layout import lock
 
-NOW_S = time.time()
 SECRET = b"pair-secret-for-tests-only"
 HOUSEHOLD = Household(agents=("bob", "sven"), remote=("alice",), max_payload_bytes=1 << 20, max_ttl_s=86_400.0)
 
@@ -54,7 +53,7 @@ def site(tmp_path, capsys):
 
 
 def handoff(sender: str = "bob", to: str = "alice", age_s: float = 0.0, **more: object) -> bytes:
-    return compose(Draft(to=to, reason="test", **more), sender, SECRET, NOW_S - age_s)[0]
+    return compose(Draft(to=to, reason="test", **more), sender, SECRET, time.time() - age_s)[0]
 
 
 def tree_of(root: Path) -> set[str]:
@@ -264,7 +263,7 @@ def inbox(tmp_path):
 
 def fate_of(inbox: Path, content: bytes, name: str = "b275013166a65f69-0.json") -> Fate:
     (inbox / name).write_bytes(content)
-    ((fate, _, _),) = survey(inbox.parent, HOUSEHOLD, NOW_S).counts
+    ((fate, _, _),) = survey(inbox.parent, HOUSEHOLD, time.time()).counts
     return fate
 
 
@@ -308,14 +307,14 @@ def test_a_published_name_is_counted_as_ours(inbox):
 def test_files_that_agents_are_still_writing_are_not_counted(inbox):
     (inbox / ".b275013166a65f69-0.json.tmp").write_bytes(b"{")
 
-    assert survey(inbox.parent, HOUSEHOLD, NOW_S).counts == {}
+    assert survey(inbox.parent, HOUSEHOLD, time.time()).counts == {}
 
 
 def test_neither_a_link_nor_a_pipe_is_opened(inbox):
     os.mkfifo(inbox / "pipe.json")
     (inbox / "link.json").symlink_to("/dev/zero")
 
-    assert survey(inbox.parent, HOUSEHOLD, NOW_S).total(Fate.ODD) == 2
+    assert survey(inbox.parent, HOUSEHOLD, time.time()).total(Fate.ODD) == 2
 
 
 def test_a_relay_that_others_reach_into_is_a_problem(site, capsys):

@@ -39,7 +39,7 @@ from handoffd.systemd import Manager, ping_interval_s
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 3.0
-"""Requests in flight get this long at SIGTERM; systemd's own patience is 90 s."""
+"""Requests in flight get this long at SIGTERM; the unit's own patience is 30 s."""
 
 
 STAYS = "the configuration in force stays; correct it, `handoffd check`, then SIGHUP again"

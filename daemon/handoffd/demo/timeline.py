@@ -38,11 +38,11 @@ class Timeline:
 
     def add(self, at_s: float, rank: int, host: str, actor: str, words: str) -> None:
         """Note one thing that happened, `at_s` by CLOCK_MONOTONIC."""
-        self._held.append(Line(int((at_s - self.start_s) * 1000), rank, host, actor, words))
+        self._held.append(Line(_whole_ms(at_s - self.start_s), rank, host, actor, words))
 
     def release(self, *, everything: bool = False) -> None:
         """Print what no earlier line can precede any more."""
-        until_ms = int((time.monotonic() - HOLD_BACK_S - self.start_s) * 1000)
+        until_ms = _whole_ms(time.monotonic() - HOLD_BACK_S - self.start_s)
         due = sorted(line for line in self._held if everything or line.at_ms <= until_ms)
         self._held = [line for line in self._held if line not in due]
         for line in due:
@@ -62,3 +62,8 @@ class Timeline:
     def print(self, text: str) -> None:
         """Print a line at once."""
         print(text, file=self.out, flush=True)
+
+
+def _whole_ms(seconds: float) -> int:
+    """Return full milliseconds; 0.003 s are three of them, though its float is a little less."""
+    return int(seconds * 1000 + 0.001)

@@ -40,6 +40,7 @@ class Sender:
         self._fresh: deque[Offer] = deque()
         self._due: deque[Offer] = deque()
         self._fresh_bytes = 0
+        self._opened_under = ""
         self._asked: asyncio.Future[tuple[Offer, ...]] | None = None
         self._called = self._running = False
         self._backlog_wanted = asyncio.Event()
@@ -115,10 +116,19 @@ class Sender:
 
     def _gate_turned(self) -> None:
         if self._gate.open:
+            self._leave_old_epoch()
             self.want_backlog()
             self._call()
         elif not self._gate.takes:
             self._give_back_fresh(self._gate.why_shut)
+
+    def _leave_old_epoch(self) -> None:
+        """What was opened for the peer's old tree has ended there; it must not go out to the new one (section 8)."""
+        before, self._opened_under = self._opened_under, self._gate.epoch
+        if before and before != self._gate.epoch:
+            self._give_back_fresh("the peer's tree is a new one")
+            self._ties.give_back(self._due, "the peer's tree is a new one")
+            self._due.clear()
 
     def _give_back_fresh(self, detail: str) -> None:
         offers, self._fresh, self._fresh_bytes = self._fresh, deque(), 0
@@ -139,10 +149,13 @@ class Sender:
 
     async def _ask_backlog(self) -> tuple[Offer, ...]:
         # Custody opens these attempts also if this link ends before it hears of them; `drop` closes them then.
-        want = Want(self._ties.peer, BATCH_ITEMS, BACKLOG_LIMIT_BYTES)
+        want, epoch = Want(self._ties.peer, BATCH_ITEMS, BACKLOG_LIMIT_BYTES), self._gate.epoch
         self._asked = asyncio.wrap_future(self._ties.desk.submit(self._ties.engine.offers, want))
         offers = await asyncio.shield(self._asked)
         self._asked = None
+        if self._gate.epoch != epoch:
+            self._ties.give_back(offers, "the peer's tree is a new one")
+            return ()
         return offers
 
     async def _carry_due(self) -> None:

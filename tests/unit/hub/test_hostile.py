@@ -9,7 +9,7 @@ from handoffd.hub.document import read_object
 from handoffd.hub.refusal import Refused
 from handoffd.protocol.timing import BATCH_LIMIT_BYTES, PAYLOAD_LIMIT_BYTES
 
-PATIENCE_S = 5.0
+PATIENCE_S = 50.0
 """A hundred times what one pass takes; a look at all keys for each key takes minutes."""
 
 
