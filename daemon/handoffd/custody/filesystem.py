@@ -123,6 +123,7 @@ class LinuxFilesystem:
         self._file_mode = file_mode
         self._libc = _load_libc()
         self._fds: dict[str, int] = {}
+        self._opened: dict[str, tuple[str, int, int]] = {}
         self._pool = ThreadPoolExecutor(FSYNC_THREADS, thread_name_prefix="fsync")
 
     def close(self) -> None:
@@ -145,14 +146,18 @@ class LinuxFilesystem:
             os.chmod(path, mode)
         _sync_path(path.parent)  # also of one that is there: whoever made it may have ended before this flush
         self._fds[directory] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        opened = os.fstat(self._fds[directory])
+        # As text and numbers: `moved` asks for a dozen of them every second of an idle day.
+        self._opened[directory] = (str(path), opened.st_dev, opened.st_ino)
 
     def moved(self, directory: str) -> bool:
         """Tell whether the path no longer names the directory that was opened at start."""
+        path, device, inode = self._opened[directory]
         try:
-            now, then = os.lstat(self.root / directory), os.fstat(self._fds[directory])
+            now = os.lstat(path)
         except FileNotFoundError:
             return True
-        return (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino)
+        return now.st_ino != inode or now.st_dev != device
 
     def names(self, directory: str) -> list[str]:
         """Return the names in the directory, in no order."""
