@@ -30,8 +30,13 @@ def hear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     https://github.com/MagicStack/uvloop/issues/506
     """
     transport = context.get("transport")
-    # No isinstance: uvloop's transports are such by what they do, not by their class.
-    if transport is not None and transport.is_closing():
+    if transport is not None and _has_ended(transport):
         log.debug("%s: %s", context.get("message"), context.get("exception"))
     else:
         loop.default_exception_handler(context)
+
+
+def _has_ended(transport: asyncio.BaseTransport) -> bool:
+    # No isinstance: uvloop's transports are such by what they do, not by their class. One that it has closed for good
+    # says so in its repr alone: `is_closing` may still be false.
+    return transport.is_closing() or " closed=True " in repr(transport)

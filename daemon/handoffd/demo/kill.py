@@ -31,10 +31,11 @@ class Caught:
 def catch_transfer(stage: Stage, writer: Actor, claimer: Actor, caller: str) -> Caught:
     """Hand over to a host whose daemon stands still, until the whole request lies unread there. Raises NotSeen."""
     there = next(host for host in stage.hosts if host.name == claimer.host)
-    for _ in range(TRIES):
+    for number in range(TRIES):
         waiting = claimer.order("take")
         hold(stage, there)
-        errand = hand_over(stage, writer, caller, LONG_CALL)
+        # Another caller each time: agents file two calls of one caller within a second under one name.
+        errand = hand_over(stage, writer, f"{caller} {number}" if number else caller, LONG_CALL)
         unread = _unread(errand)
         if unread:
             stage.note(there, "demo", f"finds {unread:,} bytes in the daemon's socket: sent, and not read")

@@ -23,6 +23,16 @@ class Ended:
         return True
 
 
+class Shut:
+    """A transport of uvloop's that is closed for good and does not call itself closing."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "<TCPTransport closed=True reading=False 0x55ebb7f29a70>"
+
+
 class Open:
     def is_closing(self) -> bool:
         return False
@@ -34,10 +44,11 @@ def complain(loop: asyncio.AbstractEventLoop, transport: object) -> None:
     loop.call_exception_handler(context)
 
 
+@pytest.mark.parametrize("transport", [Ended(), Shut()])
 def test_a_complaint_about_a_connection_that_has_ended_is_no_news(
-    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture, transport: object
 ) -> None:
-    complain(loop, Ended())
+    complain(loop, transport)
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
 
 
