@@ -77,9 +77,10 @@ class Host:
     def ledger(self, name: str | None = None, what: str | None = None) -> list[Fields]:
         """Return the lines one agent wrote to its log, or only those of one kind."""
         try:
-            lines = (self.suite / f"{name or self.agent}.jsonl").read_text().splitlines()
+            text = (self.suite / f"{name or self.agent}.jsonl").read_text()
         except FileNotFoundError:
             return []
+        lines = text[: text.rfind("\n") + 1].splitlines()  # an agent may be in the middle of the last one
         parsed = [json.loads(line) for line in lines]
         return [line for line in parsed if what in (None, line["what"])]
 
