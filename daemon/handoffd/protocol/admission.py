@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 
 from handoffd.protocol.moment import parse_moment
-from handoffd.protocol.name import AgentName, BadName, agent_name, handoff_id, is_caller_hash
+from handoffd.protocol.name import CANARY_AGENT, AgentName, BadName, agent_name, handoff_id, is_caller_hash
 from handoffd.protocol.payload import Envelope, identity_of, transfer_id
 
 DEPTH_LIMIT = 64
@@ -182,8 +182,11 @@ def _check_transcript(transcript: object) -> None:
 
 
 def _pair(fields: Mapping[str, object], agents: Collection[str]) -> tuple[AgentName, AgentName]:
-    sender, to = (_agent(fields, name, agents) for name in ("from_agent", "to_agent"))
-    if sender == to:
+    sender, to = _agent(fields, "from_agent", agents), _agent(fields, "to_agent", agents)
+    if CANARY_AGENT in (sender, to):
+        if sender != to:
+            raise Inadmissible(f"{CANARY_AGENT} is reserved: daemons alone hand over to it, and only from it")
+    elif sender == to:
         raise Inadmissible("from_agent and to_agent are the same")
     return sender, to
 
@@ -199,9 +202,11 @@ def _agent(fields: Mapping[str, object], field: str, agents: Collection[str]) ->
 
 
 def _lifetime(fields: Mapping[str, object], max_ttl_s: float) -> tuple[float, float]:
-    initiated_at, expires_at = (_moment(fields, name) for name in ("initiated_at", "expires_at"))
-    if not 0 < expires_at - initiated_at <= max_ttl_s:
-        raise Inadmissible(f"expires_at is not later than initiated_at by at most {max_ttl_s:g} s")
+    initiated_at, expires_at = _moment(fields, "initiated_at"), _moment(fields, "expires_at")
+    lifetime_s = expires_at - initiated_at
+    if not 0 < lifetime_s <= max_ttl_s:
+        words = f"the lifetime, initiated_at to expires_at, is {lifetime_s:g} s"
+        raise Inadmissible(f"{words}; it must be more than 0 and at most {max_ttl_s:g} s")
     return initiated_at, expires_at
 
 

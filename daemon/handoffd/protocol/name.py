@@ -16,7 +16,9 @@ HandoffId = NewType("HandoffId", str)
 Nonce = NewType("Nonce", str)
 
 CANARY_AGENT = AgentName("handoffd-canary")
-"""Reserved: no configured agent may bear it (overview.md, doctor)."""
+"""Reserved: no configured agent may bear it; it lives at every daemon (custody.md section 18)."""
+CANARY_PEER = f"@{CANARY_AGENT}"
+"""`<peer>` of canaries that this host sends itself: whoever waits for their end listens under it."""
 
 _AGENT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}\Z")
@@ -52,6 +54,12 @@ def host_name(text: object) -> HostName:
 def peer_name(text: str) -> str:
     """Return text as `<peer>` in paths: a host, or `@agent` for an agent that speaks HTTP. Raises BadName."""
     return "@" + agent_name(text[1:]) if text.startswith("@") else host_name(text)
+
+
+def is_peer_name(text: str) -> bool:
+    """Tell whether text can stand for `<peer>` in paths."""
+    name = text.removeprefix("@")
+    return (_AGENT if name != text else _HOST).match(name) is not None
 
 
 def file_name(text: object) -> FileName:
@@ -129,6 +137,14 @@ def parse_taking(text: str) -> FileName | None:
     """Return X of `taking.<nonce>~X`, or None if the name is not of this form."""
     head, _, rest = text.partition("~")
     return FileName(rest) if head.startswith(TAKING) and is_file_name(rest) else None
+
+
+ROUTED = ".routed"
+
+
+def routed_name(name: str) -> str:
+    """Return `N.routed`, the receipt of what this host only forwards."""
+    return name + ROUTED
 
 
 def accepted_name(name: FileName, agent: AgentName, salt: Nonce) -> str:

@@ -17,7 +17,7 @@ REJECTION_FIELDS = ("rejection_reason", "reject_reason", "rejected_reason", "err
 REJECTION_WORDS_LIMIT = 500
 """Characters kept of an agent's words (custody.md section 6, Observe)."""
 
-_COMPACT = json.JSONEncoder(separators=(",", ":"))
+_quote = json.encoder.encode_basestring_ascii
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ def transfer_id(data: bytes) -> TransferId:
 
 def identity_of(sender: str, to: str, handoff_id: str, hmac: str) -> str:
     """Return S, the signed identity (custody.md section 2)."""
-    return hashlib.sha256(_COMPACT.encode([sender, to, handoff_id, hmac]).encode("ascii")).hexdigest()
+    compact = f"[{_quote(sender)},{_quote(to)},{_quote(handoff_id)},{_quote(hmac)}]"
+    return hashlib.sha256(compact.encode("ascii")).hexdigest()
 
 
 def route(data: bytes) -> Route | None:

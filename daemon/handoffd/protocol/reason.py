@@ -66,6 +66,7 @@ class Problem(StrEnum):
     EPOCH_CHANGED = "epoch_changed"
     LOOP = "loop"
     RATE_LIMITED = "rate_limited"
+    INVITE_VOID = "invite_void"
     UNAVAILABLE = "unavailable"
 
 
@@ -138,8 +139,12 @@ PROBLEM_STATUS: dict[Problem, int] = {
     Problem.EPOCH_CHANGED: 412,
     Problem.LOOP: 421,
     Problem.RATE_LIMITED: 429,
+    Problem.INVITE_VOID: 410,
     Problem.UNAVAILABLE: 503,
 }
+
+NOT_DELIVERED = frozenset({Delivered.NEVER_SENT, Delivered.NOT_DELIVERED})
+"""What says that no agent has had it, nor can get it."""
 
 ARCHIVED = frozenset({Reason.COMPLETED})
 """Reasons whose payload ends in archive/; every other one ends in rejected/."""

@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from handoffd.protocol.name import BadName, TransferId, agent_name, file_name, handoff_id, transfer_id
-from handoffd.protocol.reason import STATE_OF, Delivered, Reason, State, is_final
+from handoffd.protocol.name import BadName, TransferId, agent_name, file_name, handoff_id, host_name, transfer_id
+from handoffd.protocol.reason import RANK, STATE_OF, Delivered, Reason, State, is_final
 
 DETAIL_LIMIT = 500
 """Characters of `detail`; the length custody.md section 6 grants a rejecting agent's words."""
+WHOLE_LIMIT = 10**15
+"""Milliseconds of 30,000 years, bytes of a petabyte: what is more is no measure, and JSON has no end of digits."""
 NAME_LIMIT_BYTES = 255
 """NAME_MAX of Linux: whatever name an agent archived under, it is told."""
-_EDGES = frozenset(state.value for state in State)
+CLOCKS_LIMIT = 20
+"""Hosts whose clocks a record tells of: a path has at most 16 (custody.md section 11.6)."""
+_RANKS = {state.value: rank for state, rank in RANK.items()}
 
 
 class BadRecord(ValueError):
@@ -34,7 +38,11 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of one transfer. `at` and `edges` are in the clock of `by`, the host that saw the state."""
+    """What is known of one transfer. `by` is the host that saw the state, `at` by its clock, as are the `edges`.
+
+    `edges_by` names another host for those edges that were timed by another clock. `clock_offset_ms` is how far the
+    clock of `by` is ahead of the clock of the host that keeps or tells the record, `clocks` the same for the others.
+    """
 
     tid: TransferId
     state: State
@@ -45,6 +53,8 @@ class Record:
     sender: str | None = None
     to: str | None = None
     peer: str | None = None
+    onward: str | None = None
+    """The peer it went on to from here; only a relay's record has one, and `peer` is the one it came from."""
     file: str | None = None
     reason: Reason | None = None
     delivered: Delivered | None = None
@@ -54,6 +64,16 @@ class Record:
     artefact: Artefact | None = None
     in_doubt: bool = False
     edges: Mapping[str, str] = field(default_factory=dict)
+    edges_by: Mapping[str, str] = field(default_factory=dict)
+    clocks: Mapping[str, int] = field(default_factory=dict)
+
+    def timed_by(self, state: str) -> str:
+        """Return the host by whose clock an edge is."""
+        return self.edges_by.get(state, self.by)
+
+    def ahead_ms(self, host: str) -> int | None:
+        """Return how far a host's clock was ahead of the record keeper's, None if that was not measured."""
+        return self.clock_offset_ms if host == self.by else self.clocks.get(host)
 
     @property
     def final(self) -> bool:
@@ -88,6 +108,12 @@ def to_fields(record: Record) -> dict[str, Any]:
             "sha256": record.artefact.sha256,
             "size": record.artefact.size,
         }
+    if record.edges_by:
+        fields["edges_by"] = dict(record.edges_by)
+    if record.clocks:
+        fields["clocks"] = dict(record.clocks)
+    if record.onward is not None:
+        fields["onward"] = record.onward
     if record.in_doubt:
         fields["in_doubt"] = True
     return fields
@@ -95,7 +121,7 @@ def to_fields(record: Record) -> dict[str, Any]:
 
 def encode(record: Record) -> bytes:
     """Return the record as one line of JSON, as stored in `outcome/T.json` and `X.reason`."""
-    return json.dumps(to_fields(record), separators=(", ", ": ")).encode() + b"\n"
+    return json.dumps(to_fields(record)).encode() + b"\n"
 
 
 def decode(data: bytes) -> Record:
@@ -113,6 +139,8 @@ def from_fields(fields: object) -> Record:
         raise BadRecord("a record must be a JSON object")
     try:
         record = _read(fields)
+    except BadRecord:
+        raise  # a ValueError too, and it says what is wrong
     except BadName as error:
         raise BadRecord(str(error)) from None
     except ValueError as error:
@@ -134,6 +162,7 @@ def _read(fields: dict[str, Any]) -> Record:
         sender=_name(fields, "from", agent_name),
         to=_name(fields, "to", agent_name),
         peer=_text(fields, "peer"),
+        onward=_text(fields, "onward"),
         file=_name(fields, "file", file_name),
         reason=None if reason is None else Reason(reason),
         delivered=None if delivered is None else Delivered(delivered),
@@ -143,6 +172,8 @@ def _read(fields: dict[str, Any]) -> Record:
         artefact=_artefact(fields.get("artefact")),
         in_doubt=fields.get("in_doubt") is True,
         edges=_read_edges(fields.get("edges")),
+        edges_by=_read_edges_by(fields.get("edges_by")),
+        clocks=_read_clocks(fields.get("clocks")),
     )
 
 
@@ -162,6 +193,8 @@ def _whole(fields: dict[str, Any], key: str) -> int | None:
     value = fields.get(key)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
         raise BadRecord(f"{key} must be an integer")
+    if value is not None and abs(value) > WHOLE_LIMIT:
+        raise BadRecord(f"{key} is out of range")
     return value
 
 
@@ -189,9 +222,63 @@ def _is_plain(name: object) -> bool:
 def _read_edges(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
-    return {word: at[:40] for word, at in value.items() if word in _EDGES and isinstance(at, str)}
+    return {word: at[:40] for word, at in value.items() if word in _RANKS and isinstance(at, str)}
 
 
-def raised(record: Record, state: State, at: str) -> Record:
-    """Return the record at a higher, non-final state, its edge noted."""
-    return replace(record, state=state, at=at, edges={**record.edges, state.value: at})
+def _read_edges_by(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {word: host for word, host in value.items() if word in _RANKS and _is_host(host)}
+
+
+def _read_clocks(value: object) -> dict[str, int]:
+    if not isinstance(value, dict) or len(value) > CLOCKS_LIMIT:
+        return {}
+    return {host: ms for host, ms in value.items() if _is_host(host) and _is_measure(ms)}
+
+
+def _is_measure(value: object) -> bool:
+    return type(value) is int and abs(value) <= WHOLE_LIMIT
+
+
+def _is_host(name: object) -> bool:
+    try:
+        host_name(name)
+    except BadName:
+        return False
+    return True
+
+
+def as_heard(record: Record, teller: str, offset_ms: int | None) -> Record:
+    """Return what a peer told with its measures turned to ours: its clock is ahead of ours by `offset_ms`.
+
+    What `teller` measured of a third host adds up with that; what either did not measure is not known.
+    """
+
+    def ahead_ms(host: str) -> int | None:
+        beyond = 0 if host == teller else record.ahead_ms(host)
+        return None if beyond is None or offset_ms is None else beyond + offset_ms
+
+    found = {host: ahead_ms(host) for host in {*record.edges_by.values()} - {record.by}}
+    clocks = {host: ms for host, ms in found.items() if ms is not None}
+    return replace(record, clock_offset_ms=ahead_ms(record.by), clocks=clocks)
+
+
+def with_course(
+    record: Record, host: str, edges: Mapping[str, str], edges_by: Mapping[str, str], clocks: Mapping[str, int]
+) -> Record:
+    """Return a record with what `host`, which keeps it, noted of the way to it; of one state its own note counts.
+
+    An edge is by the clock of `host` unless `edges_by` names another; `clocks` are what `host` measured of them.
+    """
+    times = {**record.edges, **edges}
+    known = {state: edges_by.get(state, host) if state in edges else record.timed_by(state) for state in times}
+    others = {state: by for state, by in known.items() if by != record.by}
+    measured = {**clocks, **record.clocks}
+    return replace(
+        record,
+        edges={state: times[state] for state in sorted(times, key=_RANKS.__getitem__)},
+        edges_by=others,
+        clocks={by: measured[by] for by in dict.fromkeys(others.values()) if by in measured},
+        clock_offset_ms=clocks.get(record.by) if record.clock_offset_ms is None else record.clock_offset_ms,
+    )

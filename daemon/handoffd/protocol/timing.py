@@ -59,12 +59,32 @@ ROUTE_LIMIT_BYTES = 16 << 20
 """A file is read up to here to learn where it wants to go, so that its sender gets an answer (custody.md a2)."""
 BATCH_ITEMS = 100
 BATCH_LIMIT_BYTES = 8 << 20
+LEASE_LIMIT_BYTES = (BATCH_LIMIT_BYTES - BATCH_ITEMS * 2_048) // 2
+"""Payload bytes handed out in one answer: a JSON text at most doubles when it becomes a JSON string."""
+PATH_HOSTS = 16
+"""Hosts that may have handed one payload on (docs/custody.md section 11.6): no sane chain is longer."""
+CONFLICT_AGENTS = 50
+"""Agents named to a peer that calls them local too: enough to know what is wrong, and it fits into a header."""
+RELIST_S = 5.0
+"""What a peer that pulls was told to take, and has not leased, is named again after this."""
+TELL_ITEMS = 100
 PENDING_LIMIT = 20_000
 """Handoffs of one principal that are open here at once; more are turned away with 429 and stay where they are."""
 TOMBSTONES_PER_HOUR = 20_000
 """Outcomes written for one principal's T that were never admitted: each is a file that is kept for days."""
 STATES_ITEMS = 1_000
 STATES_LIMIT_BYTES = 256 << 10
+
+
+CANARY_TTL_S = 30.0
+"""The longest lifetime of a canary: an operator is waiting for it."""
+CANARY_AHEAD_S = 30.0
+"""So much further ahead of the receiver's clock its end may lie, for a clock that is behind."""
+CANARY_PAUSE_S = 1.0
+"""A peer's canaries come no faster: each leaves an outcome here for an hour, which no other limit counts."""
+CANARY_KEEP_S = 60.0
+"""The outcome of a canary may go this long after its expires_at. > EXPIRY_GRACE_S, when its sender gives it up."""
+CANARY_LIMIT_BYTES = 4_096
 
 
 def retain_minimum_s(doubt_max_s: float, max_ttl_s: float, forget_after_s: float) -> float:
