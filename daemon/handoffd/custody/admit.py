@@ -11,17 +11,27 @@ from dataclasses import dataclass, field
 
 from handoffd.custody import layout
 from handoffd.custody.filesystem import NewFile
+from handoffd.custody.forward import Forwarder, next_host, told_state
+from handoffd.custody.guard import Guard
 from handoffd.custody.ledger import Facts, Place, Receipt, facts_of
-from handoffd.custody.message import Answer, Arrival, Waiting
+from handoffd.custody.message import Answer, Arrival, Called, Waiting
 from handoffd.custody.origin import Origin
 from handoffd.custody.tree import Tree
 from handoffd.protocol.admission import Inadmissible, admit
-from handoffd.protocol.name import AgentName, FileName, HostName, TransferId
+from handoffd.protocol.name import CANARY_AGENT, TransferId, routed_name
 from handoffd.protocol.payload import Envelope, route, transfer_id
 from handoffd.protocol.reason import HTTP_STATUS, PROBLEM_STATUS, Delivered, Problem, Reason, State
 from handoffd.protocol.record import Record
-from handoffd.protocol.timing import PENDING_LIMIT, is_beyond
+from handoffd.protocol.timing import (
+    CANARY_AHEAD_S,
+    CANARY_PAUSE_S,
+    CANARY_TTL_S,
+    PATH_HOSTS,
+    PENDING_LIMIT,
+    is_beyond,
+)
 
+JUMPED = "this host's clock has just jumped, so it may be wrong that the time is over; send it again in a minute"
 BEYOND = "expires_at lies further ahead of this host's clock than max_ttl allows"
 
 
@@ -32,7 +42,11 @@ class Newcomer:
     envelope: Envelope
     data: bytes
     peer: str
-    outward: HostName | None = None
+    outward: str | None = None
+    """Where an agent's post goes: it is taken, not admitted."""
+    routed: bool = False
+    """A peer's, to be forwarded."""
+    path: tuple[str, ...] = ()
     slots: list[int] = field(default_factory=list)
     salt: str = ""
 
@@ -55,12 +69,27 @@ def ended(record: Record) -> Answer:
     )
 
 
+_LATE = OSError(0, "its time is over")
+
+
 class Admitter:
     """Lets payloads in."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._guard = Guard(tree)
         self._origin = Origin(tree)
+        self._forwarder = Forwarder(tree)
+        self._spare = ""
+        """The name in tmp/ of the file made ahead for the next payload; empty after its use."""
+        self._canary_came_s: dict[str, float] = {}
+        """By peer, when its last canary was let in, by the clock that nobody sets."""
+
+    def prepare(self) -> None:
+        """Make the file of the next payload, empty: the disk takes a third as long for it as for its flush."""
+        if not self._spare:
+            self._spare = self._tree.salt()
+            self._tree.fs.prepare(layout.TMP, self._spare)
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[Answer]:
         """Admit a group: all writes, one set of file flushes, all renames, each directory once, then the answers."""
@@ -117,14 +146,38 @@ class Admitter:
         if sender not in arrival.principal.sends:
             detail = f"from_agent {sender[:63]!r} may not be sent with this token"
             return problem(Problem.FORBIDDEN, tid, detail)
-        by_agent = arrival.principal.agent is not None
-        if tid in self._tree.ledger.sendings and tid not in self._tree.ledger.receipts and not by_agent:
-            path = " > ".join((*arrival.path, self._tree.settings.host))
-            return problem(Problem.LOOP, tid, f"came round in a circle: {path}")
-        if to not in self._tree.settings.agents and not (by_agent and to in self._tree.settings.homes):
-            detail = f"to_agent {to[:63]!r} is not at home on {self._tree.settings.host}"
-            return problem(Problem.NOT_HERE, tid, detail)
+        if self._is_retry(tid, arrival.principal.peer):
+            return None
+        circle = self._check_way(arrival, tid) if arrival.principal.agent is None else None
+        return circle or self._not_here(arrival, tid, to)
+
+    def _is_retry(self, tid: TransferId, peer: str) -> bool:
+        """Tell whether we have had custody of T from this peer: wherever it goes now, it is answered as it stands."""
+        receipt = self._tree.ledger.receipts.get(tid)
+        return receipt is not None and receipt.peer == peer
+
+    def _check_way(self, arrival: Arrival, tid: TransferId) -> Answer | None:
+        """Refuse what comes round in a circle, seen by T or by its path, and what has come too far (section 11.6)."""
+        host, path = self._tree.settings.host, arrival.path
+        shown = " > ".join((*path, host))
+        if host in path or self._tree.ledger.goes_round(tid, arrival.principal.peer):
+            return problem(Problem.LOOP, tid, f"came round in a circle: {shown}")
+        if len(path) > PATH_HOSTS:
+            return problem(Problem.LOOP, tid, f"handed on by more than {PATH_HOSTS} hosts: {shown}")
         return None
+
+    def _not_here(self, arrival: Arrival, tid: TransferId, to: str) -> Answer | None:
+        settings, peer = self._tree.settings, arrival.principal.peer
+        if self._is_at_home(to) or next_host(settings, to, peer) is not None:
+            return None
+        detail = f"to_agent {to[:63]!r} is not at home on {settings.host}"
+        if settings.homes.get(to) == peer:
+            detail = f"{settings.host} would hand it back: {' > '.join((*arrival.path, settings.host, peer))}"
+        return problem(Problem.NOT_HERE, tid, detail)
+
+    def _is_at_home(self, to: str) -> bool:
+        # A canary lives at every daemon; whose token may send one, its principal says.
+        return to in self._tree.settings.agents or to == CANARY_AGENT
 
     def _refuse_bytes(self, arrival: Arrival, tid: TransferId, detail: str) -> Answer:
         """Final without a tombstone: it follows from the bytes alone (b3), and from the settings, which may have
@@ -156,14 +209,35 @@ class Admitter:
             detail = "other bytes with the same sender, target, handoff_id and hmac came first"
             return self._tombstone(arrival, facts, Reason.VARIANT, detail)
         now = tree.clock.wall()
+        if now > envelope.expires_at and tree.expiry_rests():
+            return problem(Problem.UNAVAILABLE, envelope.tid, JUMPED)
         if now > envelope.expires_at:
             return self._tombstone(arrival, facts, Reason.EXPIRED, "expired before it arrived")
         if is_beyond(envelope.expires_at, now, tree.settings.max_ttl_s):
             # Not final, and no tombstone: the clock that says so may be ours, days behind after a start without NTP.
             return problem(Problem.BAD_REQUEST, envelope.tid, BEYOND)
+        refusal = self._check_canary(envelope, peer) if facts.is_canary else None
+        if refusal is not None:
+            return refusal
         tree.ledger.signatures.reserve(envelope.identity, envelope.tid, envelope.expires_at)
-        outward = None if envelope.to in tree.settings.agents else tree.settings.homes.get(envelope.to)
-        return Newcomer(envelope, arrival.data, arrival.principal.peer, outward)
+        local = self._is_at_home(envelope.to)
+        if local or arrival.principal.agent is None:
+            return Newcomer(envelope, arrival.data, arrival.principal.peer, routed=not local, path=arrival.path)
+        return Newcomer(envelope, arrival.data, arrival.principal.peer, tree.settings.homes.get(envelope.to))
+
+    def _check_canary(self, envelope: Envelope, peer: str) -> Answer | None:
+        """A canary ends by itself at once, so neither PENDING_LIMIT nor that of tombstones bounds them (section 18)."""
+        tree, tid = self._tree, envelope.tid
+        if envelope.expires_at > tree.clock.wall() + CANARY_TTL_S + CANARY_AHEAD_S:
+            detail = f"a canary expires within {CANARY_TTL_S:g} s; by this host's clock this one does not"
+            return problem(Problem.BAD_REQUEST, tid, detail)
+        if any(tree.ledger.receipts[called].peer == peer for called in tree.ledger.called):
+            return problem(Problem.RATE_LIMITED, tid, f"a canary of {peer} is open here; wait for its end")
+        now_s, before_s = tree.clock.boottime(), self._canary_came_s.get(peer)
+        if before_s is not None and now_s < before_s + CANARY_PAUSE_S:
+            return problem(Problem.RATE_LIMITED, tid, f"one canary in {CANARY_PAUSE_S:g} s; send it again after that")
+        self._canary_came_s[peer] = now_s
+        return None
 
     def _tombstone(self, arrival: Arrival, facts: Facts, reason: Reason, detail: str) -> Record | Answer:
         peer = arrival.principal.peer
@@ -183,23 +257,14 @@ class Admitter:
         for (number, wanted), record in zip(tombstones, written, strict=True):
             answers[number] = _unavailable(wanted.tid) if record is None else ended(record)
             if record is wanted:
-                assert record.reason is not None
-                self._tree.journal.write(
-                    record.state.value,
-                    tid=record.tid,
-                    handoff_id=record.handoff_id,
-                    role="receiver",
-                    peer=record.peer,
-                    reason=record.reason.value,
-                    detail=record.detail,
-                )
+                self._tree.note_refusal(record)
 
     # ------------------------------------------------------------ b4 to b7
 
     def _store(self, newcomers: list[Newcomer], answers: list[Answer | None]) -> None:
         tree = self._tree
         for newcomer in newcomers:
-            newcomer.salt = tree.salt()
+            newcomer.salt, self._spare = self._spare or tree.salt(), ""
         failures = tree.fs.create([NewFile(layout.TMP, one.salt, one.data) for one in newcomers])
         stored = []
         for newcomer, failure in zip(newcomers, failures, strict=True):
@@ -210,8 +275,17 @@ class Admitter:
             else:
                 stored.append((newcomer, receipt))
         tree.fs.sync_directories(dict.fromkeys(layout.inbox(receipt.peer) for _, receipt in stored))
-        for newcomer, receipt in stored:
-            self._fill(newcomer, answers, self._own(receipt))
+        # The tokens first: agents wait for them alone. Nothing comes between here and the ledger.
+        now = tree.clock.wall()
+        refused = [self._release_in_time(receipt, now) for _, receipt in stored]
+        for (_, receipt), error in zip(stored, refused, strict=True):
+            receipt.edges["stored"] = tree.now_text()
+            if error is None and _is_for_agents(receipt):
+                self._is_out(receipt)
+            tree.ledger.add_receipt(receipt)
+        for (newcomer, receipt), error in zip(stored, refused, strict=True):
+            self._fill(newcomer, answers, self._own(receipt, error))
+        self._forwarder.let_go()
 
     def _send_on(self, newcomers: list[Newcomer], answers: list[Answer | None]) -> None:
         """Take custody of what local agents post for other hosts, as one group."""
@@ -233,44 +307,70 @@ class Admitter:
     def _name(self, newcomer: Newcomer) -> Receipt | None:
         """b4: the token first, then the receipt; a receipt alone would look published."""
         fs, name, directory = self._tree.fs, newcomer.envelope.published_name, layout.inbox(newcomer.peer)
+        receipt_name = routed_name(name) if newcomer.routed else name
         try:
             self._tree.open_peer(newcomer.peer)
             fs.move(layout.TMP, newcomer.salt, directory, f"{name}.new")
-            fs.link(directory, f"{name}.new", directory, name)
-            found = fs.stat(directory, name)
+            fs.link(directory, f"{name}.new", directory, receipt_name)
+            found = fs.stat(directory, receipt_name)
         except OSError:
-            self._unname(newcomer, directory, name)
+            self._unname(newcomer, directory, name, receipt_name)
             return None
         inode = found.inode if found is not None else 0
-        return Receipt(facts_of(newcomer.envelope), newcomer.peer, name, inode, Place.NEW)
+        facts = facts_of(newcomer.envelope)
+        return Receipt(facts, newcomer.peer, name, inode, Place.NEW, routed=newcomer.routed, path=newcomer.path)
 
-    def _unname(self, newcomer: Newcomer, directory: str, name: str) -> None:
+    def _unname(self, newcomer: Newcomer, directory: str, name: str, receipt_name: str) -> None:
         """Remove what a failed b4 left, now or at an earlier try: T is unknown, so nothing was ever said of it."""
         # The receipt first: alone it would look published.
-        for place, left in ((directory, name), (directory, f"{name}.new"), (layout.TMP, newcomer.salt)):
+        for place, left in ((directory, receipt_name), (directory, f"{name}.new"), (layout.TMP, newcomer.salt)):
             with suppress(OSError, KeyError):  # what stays meets the next try, or the next start
                 self._tree.fs.unlink(place, left)
 
-    def _own(self, receipt: Receipt) -> Answer:
-        receipt.edges["stored"] = self._tree.now_text()
-        self._tree.ledger.add_receipt(receipt)
+    def _own(self, receipt: Receipt, error: OSError | None) -> Answer:
+        """b7, `error` being what the disk said against the token's way to the agents."""
         self._note(receipt, "stored")
-        published = self.publish(receipt)
+        published = self._settle(receipt, error)
         return Answer(201 if published else 202, tid=receipt.tid, record=self.record(receipt))
 
     def publish(self, receipt: Receipt) -> bool:
-        """b6: consume the token's hidden name; no flush: after a power cut nothing published is believed."""
-        fs, directory, name = self._tree.fs, layout.inbox(receipt.peer), receipt.name
+        """b6 of a token that waited on the disk: consume its hidden name; no flush, for after a power cut nothing
+        published is believed."""
+        if not _is_for_agents(receipt):
+            return self._settle(receipt, None)
         try:
-            fs.move(directory, f"{name}.new", layout.HANDOFF, name)
-        except FileExistsError:
+            return self._guard.may_publish(receipt) and self._settle(receipt, self._release(receipt))
+        except OSError as error:
+            return self._settle(receipt, error)
+
+    def _release_in_time(self, receipt: Receipt, now: float) -> OSError | None:
+        """b6 of what has just been flushed; what is late by then waits for the janitor."""
+        if not _is_for_agents(receipt):
+            return None
+        return _LATE if now > receipt.facts.expires_at else self._release(receipt)
+
+    def _release(self, receipt: Receipt) -> OSError | None:
+        """Move the token to the agents; return what the disk said against it."""
+        try:
+            self._tree.fs.move(layout.inbox(receipt.peer), f"{receipt.name}.new", layout.HANDOFF, receipt.name)
+        except OSError as error:
+            return error
+        return None
+
+    def _settle(self, receipt: Receipt, error: OSError | None) -> bool:
+        """Note what came of `_release`; tell whether the token is out."""
+        if receipt.facts.is_canary:
+            self._tree.tell(Called(receipt.tid))  # no agent is to see it: the daemon answers it
+            return False
+        if receipt.routed:
+            return self._forwarder.forward(receipt)
+        if isinstance(error, FileExistsError):
             with suppress(OSError):  # again on the next tick
                 self._meet_squatter(receipt)
             return receipt.place == Place.OFFERED
-        except OSError as error:
-            self._tree.note_edge(
-                "stored", receipt.facts, role="receiver", detail=f"not yet published: {error.strerror}"
-            )
+        if error is not None:
+            detail = f"not yet published: {error.strerror}"
+            self._tree.note_edge("stored", receipt.facts, role="receiver", detail=detail)
             return False
         self._published(receipt)
         return True
@@ -286,14 +386,19 @@ class Admitter:
         fs.move(directory, f"{name}.new", layout.HANDOFF, name)
         self._published(receipt)
 
-    def _published(self, receipt: Receipt) -> None:
+    def _is_out(self, receipt: Receipt) -> None:
+        """Enter that the token is where agents see it; nothing that can fail comes between."""
         receipt.place, receipt.state = Place.OFFERED, State.PUBLISHED
         receipt.published_ns = int(self._tree.clock.wall() * 1e9)
         receipt.edges["published"] = self._tree.now_text()
+
+    def _published(self, receipt: Receipt) -> None:
+        if receipt.place != Place.OFFERED:
+            self._is_out(receipt)
         self._note(receipt, "published")
         self._tree.changed(receipt.peer, receipt.tid)
         if receipt.facts.to is not None:
-            self._tree.tell(Waiting(AgentName(receipt.facts.to)))
+            self._tree.tell(Waiting(receipt.facts.to, receipt.name, receipt.facts))
 
     def publish_waiting(self) -> None:
         """Publish what a full disk or an unfinished start left in inbox/; what is late waits for the janitor there."""
@@ -301,13 +406,14 @@ class Admitter:
         for receipt in list(self._tree.ledger.receipts.values()):
             if receipt.place == Place.NEW and now <= receipt.facts.expires_at:
                 self.publish(receipt)
+        self._forwarder.let_go()
 
     def record(self, receipt: Receipt) -> Record:
         """Return what is known of an open receipt."""
-        return self._tree.current(receipt.facts, receipt.state, receipt.peer, FileName(receipt.name), receipt.edges)
+        return self._tree.current(receipt, receipt.name, told_state(self._tree.ledger, receipt))
 
     def _note(self, receipt: Receipt, event: str) -> None:
-        self._tree.note_edge(event, receipt.facts, role="receiver", peer=receipt.peer, file=receipt.name)
+        self._tree.note_edge(event, receipt.facts, role=receipt.role, peer=receipt.peer, file=receipt.name)
 
     @staticmethod
     def _fill(newcomer: Newcomer, answers: list[Answer | None], answer: Answer) -> None:
@@ -317,3 +423,8 @@ class Admitter:
 
 def _unavailable(tid: TransferId) -> Answer:
     return Answer(503, tid=tid, problem=Problem.UNAVAILABLE, detail="not stored; nothing was kept; send it again")
+
+
+def _is_for_agents(receipt: Receipt) -> bool:
+    """Tell whether its token is to be seen by agents of this host: a canary's never is, nor one to be forwarded."""
+    return not (receipt.facts.is_canary or receipt.routed)

@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 
 from handoffd.custody import layout
 from handoffd.custody.filesystem import NotRegular
+from handoffd.custody.forward import next_host
+from handoffd.custody.guard import Guard
+from handoffd.custody.lastmove import LastMoves
 from handoffd.custody.ledger import Place, Receipt
 from handoffd.custody.tree import Tree
 from handoffd.protocol.moment import parse_moment
-from handoffd.protocol.name import TransferId, is_file_name
-from handoffd.protocol.payload import transfer_id
+from handoffd.protocol.name import is_file_name
 from handoffd.protocol.reason import Reason, delivered_after
-from handoffd.protocol.record import Artefact, Record
+from handoffd.protocol.record import Artefact, Record, with_course
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Closing:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._uncleared: dict[TransferId, tuple[Receipt, Record]] = {}
+        self._guard = Guard(tree)
+        self.last: LastMoves[Receipt] = LastMoves(tree, self._clear)
 
     def close(self, closes: Iterable[Close]) -> None:
         """Flush what must be durable, write the outcomes, then clear up and tell the peers."""
@@ -43,44 +46,56 @@ class Closing:
         if not group:
             return
         self._tree.fs.sync_directories(sorted({directory for one in group for directory in one.flush}))
-        written = self._tree.write_outcomes([self._record(one) for one in group])
-        for one, record in zip(group, written, strict=True):
+        wanted = [(one, self._record(one)) for one in group]
+        ending = [(one, record) for one, record in wanted if self._guard.may_end(one.receipt, record)]
+        written = self._tree.write_outcomes([record for _, record in ending])
+        for (one, _), record in zip(ending, written, strict=True):
             if record is not None:
                 self.clear_or_keep(one.receipt, record)
                 self._tell(one.receipt, record)
 
-    def repeat(self) -> None:
-        """Try again the last moves that the disk refused; runs on every tick, and every start repeats them too."""
-        for receipt, record in list(self._uncleared.values()):
-            with suppress(OSError):
-                self.clear(receipt, record)
-                del self._uncleared[receipt.tid]
-
     def clear_or_keep(self, receipt: Receipt, record: Record) -> None:
         """Make the last moves of a receipt that has its outcome, now or on a later tick; never raises OSError."""
-        try:
-            self.clear(receipt, record)
-        except OSError as error:
+        if not self.last.make(receipt, record):
             self._tree.ledger.drop_receipt(receipt)  # the outcome is durable, and all that counts from here on
-            self._uncleared[receipt.tid] = (receipt, record)
-            detail = f"ended; its files wait for the disk: {error.strerror}"
-            self._tree.note_edge("parked", receipt.facts, role="receiver", peer=receipt.peer, detail=detail)
 
     def _record(self, one: Close) -> Record:
         receipt = one.receipt
         delivered = delivered_after(one.reason, claim_seen="claimed" in receipt.edges, sent=True)
         record = self._tree.ending(receipt.facts, one.reason, delivered, receipt.peer, receipt.name, one.detail)
-        return replace(record, artefact=one.artefact, edges={**receipt.edges, **record.edges})
+        onward = next_host(self._tree.settings, receipt.facts.to or "", receipt.peer) if receipt.routed else None
+        record = replace(record, artefact=one.artefact, onward=onward)
+        return with_course(record, record.by, receipt.edges, receipt.edges_by, receipt.clocks)
 
-    def clear(self, receipt: Receipt, record: Record) -> None:
+    def _clear(self, receipt: Receipt, record: Record) -> None:
         """Repeatable last moves: the token to where it is looked for, then the receipt goes."""
         directory = layout.inbox(receipt.peer)
-        if receipt.place == Place.PULLED:
+        if receipt.facts.is_canary:
+            self._discard(directory, receipt)
+        elif receipt.place == Place.PULLED and receipt.routed:
+            self._pass_by(receipt)
+        elif receipt.place == Place.PULLED:
             self._tree.reject(directory, f"{receipt.name}.pulled", receipt.name, record)
         elif receipt.place == Place.ACCEPTED:
             self._clear_accepted(receipt, record)
-        self._tree.fs.unlink(directory, receipt.name)
+        self._tree.fs.unlink(directory, receipt.receipt_name)
         self._tree.ledger.drop_receipt(receipt)
+
+    def _discard(self, directory: str, receipt: Receipt) -> None:
+        """A canary is nobody's payload: neither archive/ nor rejected/ ever has it."""
+        accepted = [receipt.accepted_name] if receipt.winner is not None else []
+        for name in (f"{receipt.name}.new", f"{receipt.name}.pulled", *accepted):
+            self._tree.fs.unlink(directory, name)
+
+    def _pass_by(self, receipt: Receipt) -> None:
+        """What was to be forwarded ends beside its record: no agent of this host has to do with it."""
+        directory, name = layout.inbox(receipt.peer), f"{receipt.name}.pulled"
+        try:
+            self._tree.fs.move(directory, name, layout.OUTCOME, layout.passed_payload(receipt.tid))
+        except FileExistsError:
+            self._tree.fs.unlink(directory, name)
+        except FileNotFoundError:
+            return  # moved before a crash
 
     def _clear_accepted(self, receipt: Receipt, record: Record) -> None:
         """The winner's file, by the end it gave it; the view at claimed/N goes first."""
@@ -95,20 +110,21 @@ class Closing:
             self._tree.reject(directory, name, receipt.name, record)
 
     def _remove_view(self, receipt: Receipt) -> None:
-        """Remove the copy at claimed/N if it is still ours: a file with the payload's bytes."""
-        try:
-            data, _ = self._tree.fs.read(layout.CLAIMED, receipt.name)
-        except (FileNotFoundError, NotRegular):
-            return
-        if transfer_id(data) == receipt.tid:
-            self._tree.fs.unlink(layout.CLAIMED, receipt.name)
+        """Remove the copy at claimed/N if it is still ours: a file with the payload's bytes, or with a beginning of
+        them, which a power cut may have left, because views are not flushed."""
+        fs = self._tree.fs
+        with suppress(FileNotFoundError, NotRegular):
+            shown, _ = fs.read(layout.CLAIMED, receipt.name)
+            payload, _ = fs.read(layout.inbox(receipt.peer), receipt.receipt_name)
+            if payload.startswith(shown):
+                fs.unlink(layout.CLAIMED, receipt.name)
 
     def _tell(self, receipt: Receipt, record: Record) -> None:
         assert record.reason is not None
         self._tree.note_edge(
             record.state.value,
             receipt.facts,
-            role="receiver",
+            role=receipt.role,
             peer=receipt.peer,
             file=receipt.name,
             state=record.state.value,

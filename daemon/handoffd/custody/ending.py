@@ -12,13 +12,16 @@ from itertools import islice
 
 from handoffd.custody import layout
 from handoffd.custody.filesystem import NotRegular
+from handoffd.custody.lastmove import LastMoves
 from handoffd.custody.ledger import Sending
-from handoffd.custody.message import Owed
+from handoffd.custody.message import Changed, Owed
+from handoffd.custody.passing import is_passed_on, keep_artefact, kept_artefact, put_beside
 from handoffd.custody.tree import Tree
-from handoffd.protocol.name import FileName, TransferId, is_file_name, suffixed
+from handoffd.protocol.name import CANARY_PEER, FileName, TransferId, is_file_name, suffixed
 from handoffd.protocol.payload import transfer_id
-from handoffd.protocol.reason import ARCHIVED, Reason, State, delivered_after
-from handoffd.protocol.record import Record
+from handoffd.protocol.reason import ARCHIVED, NOT_DELIVERED, Delivered, Reason, State, delivered_after
+from handoffd.protocol.record import DETAIL_LIMIT, Record, with_course
+from handoffd.protocol.timing import EXPIRY_GRACE_S
 
 
 class Ending:
@@ -28,35 +31,54 @@ class Ending:
         self._tree = tree
         self._waiting: list[tuple[Sending, Record]] = []
         self._fetches: dict[str, dict[TransferId, None]] = {}
-        self._forgets: dict[str, dict[TransferId, float]] = {}
-        self._unfinished: dict[TransferId, tuple[Sending, Record]] = {}
+        self._forgets: dict[str, dict[TransferId, float | None]] = {}
+        self.last: LastMoves[Sending] = LastMoves(tree, self._finish)
 
     # ------------------------------------------------------------ collecting
 
     def alone(self, sending: Sending, reason: Reason, detail: str = "") -> None:
         """End a transfer on this host's own knowledge; effective at the next flush()."""
         claim_seen = "claimed" in sending.edges
-        delivered = delivered_after(reason, claim_seen=claim_seen, sent=sending.maybe_sent or _peer_has(sending))
+        # What is only forwarded did leave the host it came from.
+        sent = sending.may_be_there or sending.behind is not None
+        delivered = delivered_after(reason, claim_seen=claim_seen, sent=sent)
         record = self._tree.ending(sending.facts, reason, delivered, sending.peer, sending.file, detail)
-        self._waiting.append((sending, replace(record, edges={**sending.edges, **record.edges})))
+        self._wait(sending, record)
 
-    def as_peer_says(self, sending: Sending, told: Record, clock_offset_ms: int | None) -> None:
-        """End a transfer with the peer's final record; names and facts stay ours."""
+    def as_peer_says(self, sending: Sending, told: Record) -> None:
+        """End a transfer with the peer's final record, its clocks held against ours; names and facts stay ours."""
         facts = sending.facts
+        told = _with_its_claim(sending, self._without_our_revoke(sending, told))
         record = replace(
-            self._without_our_revoke(sending, told),
+            told,
             handoff_id=facts.handoff_id,
             identity=facts.identity,
             sender=facts.sender,
             to=facts.to,
             peer=sending.peer,
+            onward=None,
             file=sending.file,
             expires_at=facts.expires_text,
-            clock_offset_ms=clock_offset_ms,
+            detail=self._with_skew(sending, told),
             in_doubt=False,
-            edges={**sending.edges, **told.edges},
         )
-        self._waiting.append((sending, record))
+        self._wait(sending, record)
+
+    def _wait(self, sending: Sending, record: Record) -> None:
+        record = with_course(record, self._tree.settings.host, sending.edges, sending.edges_by, sending.clocks)
+        self._waiting.append((sending, _from_both_sides(sending, record)))
+
+    def _with_skew(self, sending: Sending, told: Record) -> str:
+        """Return the detail, and whose clock is wrong by how much where a time was over by another one than ours.
+
+        A relay leaves that to the writer's host, which knows the sum.
+        """
+        ahead_ms = told.clock_offset_ms or 0
+        if told.reason is not Reason.EXPIRED or abs(ahead_ms) <= EXPIRY_GRACE_S * 1000 or sending.behind is not None:
+            return told.detail
+        side = "ahead of" if ahead_ms > 0 else "behind"
+        skew = f"the clock of {told.by} is {abs(ahead_ms) / 1000:.1f} s {side} that of {self._tree.settings.host}"
+        return f"{told.detail}; {skew}" if told.detail else skew
 
     def _without_our_revoke(self, sending: Sending, told: Record) -> Record:
         """A revoke that this daemon asked for because the time was over is, to the writer, an expiry."""
@@ -77,57 +99,85 @@ class Ending:
             if record is not None and sending.outcome is None:
                 sending.outcome = record
                 self._tell(sending, record)
-                self.finish_or_keep(sending, record)
+                self._tell_behind(sending)
+                self.last.make(sending, record)
                 done.append((sending, record))
         return done
 
-    def repeat(self) -> None:
-        """Try again the last moves that the disk refused; runs on every tick, and every start repeats them too."""
-        for sending, record in list(self._unfinished.values()):
-            with suppress(OSError):
-                self.finish(sending, record)
-                del self._unfinished[sending.tid]
-
-    def finish_or_keep(self, sending: Sending, record: Record) -> None:
-        """Make the last moves of a transfer that has its outcome, now or on a later tick; never raises OSError."""
-        try:
-            self.finish(sending, record)
-        except OSError as error:
-            self._keep(sending, record, error)
-
-    def _keep(self, sending: Sending, record: Record, error: OSError) -> None:
-        self._unfinished[sending.tid] = (sending, record)
-        detail = f"ended; its files wait for the disk: {error.strerror}"
-        self._tree.note_edge("parked", sending.facts, role="sender", peer=sending.peer, detail=detail)
+    def _tell_behind(self, sending: Sending) -> None:
+        """Let the peer it came from hear of the end: the outcome is durable, whatever its files wait for."""
+        if sending.behind is not None:
+            self._tree.ledger.drop_receipt(sending.behind)
+            self._tree.changed(sending.behind.peer, sending.tid)
 
     def _tell(self, sending: Sending, record: Record) -> None:
         assert record.reason is not None
         self._tree.note_edge(
             record.state.value,
             sending.facts,
-            role="sender",
+            role=sending.role,
             peer=sending.peer,
             file=sending.file,
             state=record.state.value,
             reason=record.reason.value,
             detail=record.detail,
-            peer_at=record.at if record.by == sending.peer else None,
+            peer_at=None if record.by == self._tree.settings.host else record.at,
+            timed_by=None if record.by in (self._tree.settings.host, sending.peer) else record.by,
             clock_offset_ms=record.clock_offset_ms,
         )
 
     # ------------------------------------------------------------ a13 to a15
 
-    def finish(self, sending: Sending, record: Record) -> None:
+    def _finish(self, sending: Sending, record: Record) -> None:
         """Remove the view; then fetch the artefact if there is one, else make the last moves."""
+        if sending.facts.is_canary:
+            self._discard(sending)
+            return
+        if is_passed_on(sending, record):
+            self._finish_passed_on(sending, record)
+            return
         self._remove_view(sending)
-        if record.artefact is not None and self._fetchable(record):
-            self._fetches.setdefault(sending.peer, {})[sending.tid] = None
-            self._tree.tell(Owed(sending.peer))
+        if self._tree.settings.is_leased(sending.peer) and record.artefact is not None:
+            self._land(sending, record, kept_artefact(self._tree, sending.tid, record.artefact))
+            self._tree.fs.unlink(layout.OUTCOME, layout.passed_artefact(sending.tid))
+            return
+        if self._fetchable(record):
+            self._fetch(sending)
             return
         if record.artefact is not None:
             self._missing(sending, "larger than this host's max_payload_bytes")
         self._move_payload(sending, record)
         self._strike(sending, record)
+
+    def _discard(self, sending: Sending) -> None:
+        """A canary is nobody's payload: no directory of agents has it, and no forget is owed (section 18)."""
+        self._tree.fs.unlink(sending.place, sending.name)
+        self._tree.ledger.drop_sending(sending)
+        self._tree.tell(Changed(CANARY_PEER))
+
+    def _finish_passed_on(self, sending: Sending, record: Record) -> None:
+        """Where we push, the artefact is fetched first; a peer that pulls has brought it, or it never comes."""
+        pushed = not self._tree.settings.is_leased(sending.peer)
+        if pushed and self._fetchable(record) and kept_artefact(self._tree, sending.tid, record.artefact) is None:
+            self._fetch(sending)
+        else:
+            self._pass_by(sending, record)
+
+    def _fetch(self, sending: Sending) -> None:
+        self._fetches.setdefault(sending.peer, {})[sending.tid] = None
+        self._tree.tell(Owed(sending.peer))
+
+    def _pass_by(self, sending: Sending, record: Record) -> None:
+        if kept_artefact(self._tree, sending.tid, record.artefact) is None:
+            self._tree.fs.unlink(layout.OUTCOME, layout.passed_artefact(sending.tid))
+            if record.artefact is not None:
+                self._missing(sending, "the peer has none, or did not bring it")
+        put_beside(self._tree, sending)
+        self._tree.ledger.drop_sending(sending)
+        if not self._tree.settings.is_leased(sending.peer) and sending.may_be_there:
+            self.owe_forget(sending.peer, sending.tid, None)
+        if record.artefact is not None and record.peer is not None:
+            self._tree.changed(record.peer, sending.tid)  # told of no end while the artefact was on its way
 
     def _fetchable(self, record: Record) -> bool:
         return record.artefact is not None and record.artefact.size <= self._tree.settings.max_payload_bytes
@@ -141,15 +191,30 @@ class Ending:
         try:
             self._land(sending, record, data)
         except OSError as error:
-            self._keep(sending, record, error)
+            self.last.keep(sending, record, error)
 
     def _land(self, sending: Sending, record: Record, data: bytes | None) -> None:
+        if is_passed_on(sending, record):
+            self._land_between(sending, record, data)
+            return
         if data is not None and record.artefact is not None and transfer_id(data) == record.artefact.sha256:
             self._put_artefact(sending, record, data)
         else:
-            self._missing(sending, "the peer had none" if data is None else "its bytes do not fit the record")
+            self._missing(
+                sending, "the peer has none, or did not bring it" if data is None else "its bytes do not fit the record"
+            )
             self._move_payload(sending, record)
         self._strike(sending, record)
+
+    def _land_between(self, sending: Sending, record: Record, data: bytes | None) -> None:
+        """What passes through is kept for the peer that the handoff came from; other bytes than these count as none."""
+        fits = data is not None and record.artefact is not None and transfer_id(data) == record.artefact.sha256
+        if fits and data is not None:
+            if not keep_artefact(self._tree, sending.tid, data):
+                raise OSError(errno.ENOSPC, "the artefact cannot be kept", sending.tid)
+            # Before the payload leaves sent/: from then on no start fetches it again.
+            self._tree.fs.sync_directories([layout.OUTCOME])
+        self._pass_by(sending, record)
 
     def _put_artefact(self, sending: Sending, record: Record, data: bytes) -> None:
         assert record.artefact is not None
@@ -174,7 +239,7 @@ class Ending:
         return transfer_id(data) == sha256
 
     def _missing(self, sending: Sending, why: str) -> None:
-        self._tree.note_edge("artefact_missing", sending.facts, role="sender", peer=sending.peer, detail=why)
+        self._tree.note_edge("artefact_missing", sending.facts, role=sending.role, peer=sending.peer, detail=why)
 
     def _move_payload(self, sending: Sending, record: Record) -> None:
         if _home(record) == layout.ARCHIVE:
@@ -187,10 +252,14 @@ class Ending:
         self._tree.put_reason(name, record)
 
     def _strike(self, sending: Sending, record: Record) -> None:
+        if sending.withdrawn:
+            self._tree.fs.unlink(layout.WISH, sending.tid)  # unflushed: a start removes what is left of it
         self._tree.ledger.drop_sending(sending)
         # Bytes that do not say when they expire: their outcome is kept as if they had just done so.
         expires_at = sending.facts.expires_at or self._tree.clock.wall()
-        if sending.maybe_sent or _peer_has(sending) or record.by == sending.peer:
+        heard = sending.may_be_there or record.by == sending.peer
+        # A peer that dials in tells its finals until it is told to forget them: nothing is owed to it unasked.
+        if heard and not self._tree.settings.is_leased(sending.peer):
             self.owe_forget(sending.peer, sending.tid, expires_at)
         else:
             self.forgotten(sending.tid, expires_at)
@@ -199,8 +268,8 @@ class Ending:
 
     def show_view(self, sending: Sending) -> None:
         """Put a copy of the bytes into claimed/; an equal one left from before a restart is taken over."""
-        if sending.view is not None:
-            return
+        if sending.view is not None or sending.behind is not None or sending.facts.is_canary:
+            return  # what is only forwarded concerns no agent of this host (section 6)
         with suppress(OSError):  # it is for the eye alone, and the next news of a claim tries again
             data, _ = self._tree.fs.read(sending.place, sending.name)
             sending.view = self._shown(sending, data)
@@ -213,15 +282,21 @@ class Ending:
         return None
 
     def _remove_view(self, sending: Sending) -> None:
-        names = [sending.view] if sending.view else [sending.file, suffixed(sending.file, sending.tid)]
-        for name in names:
-            if self._holds(layout.CLAIMED, name, sending.tid):
-                self._tree.fs.unlink(layout.CLAIMED, name)
+        """Under either name: an earlier process may have shown it under the other one, and a power cut may have left
+        a beginning of it, because views are not flushed."""
+        for name in (sending.file, suffixed(sending.file, sending.tid)):
+            with suppress(FileNotFoundError, NotRegular):
+                shown, _ = self._tree.fs.read(layout.CLAIMED, name)
+                if transfer_id(shown) == sending.tid or self._begins_with(sending, shown):
+                    self._tree.fs.unlink(layout.CLAIMED, name)
+
+    def _begins_with(self, sending: Sending, part: bytes) -> bool:
+        return self._tree.fs.read(sending.place, sending.name)[0].startswith(part)
 
     # ------------------------------------------------------------ forgetting (section 12)
 
-    def owe_forget(self, peer: str, tid: TransferId, expires_at: float) -> None:
-        """Note that the peer may forget T."""
+    def owe_forget(self, peer: str, tid: TransferId, expires_at: float | None) -> None:
+        """Note that the peer may forget T. `expires_at` None: our own record stays for the peer that T came from."""
         self._forgets.setdefault(peer, {})[tid] = expires_at
         self._tree.tell(Owed(peer))
 
@@ -233,16 +308,29 @@ class Ending:
         """The peer has confirmed."""
         owed = self._forgets.get(peer, {})
         for tid in tids:
-            if tid in owed:
-                self.forgotten(tid, owed.pop(tid))
+            expires_at = owed.pop(tid, None)
+            if expires_at is not None:
+                self.forgotten(tid, expires_at)
 
     def owed(self, peer: str, limit: int) -> tuple[tuple[TransferId, ...], tuple[TransferId, ...]]:
         """Return what to forget and what to fetch from a peer, at most `limit` of each."""
         return tuple(islice(self._forgets.get(peer, ()), limit)), tuple(islice(self._fetches.get(peer, ()), limit))
 
 
-def _peer_has(sending: Sending) -> bool:
-    return sending.place.startswith(layout.SENT)
+def _with_its_claim(sending: Sending, told: Record) -> Record:
+    """I6: a claim that was shown stays told, though an agent put it back while the daemon that saw it was down."""
+    if "claimed" not in sending.edges or told.delivered not in NOT_DELIVERED:
+        return told
+    words = f"{told.by} had told it as claimed: an agent put its claim back"
+    detail = f"{told.detail}; {words}" if told.detail else words
+    return replace(told, delivered=Delivered.CLAIMED, detail=detail[:DETAIL_LIMIT])
+
+
+def _from_both_sides(sending: Sending, record: Record) -> Record:
+    """One record serves both roles of a relay: `peer` and `file` are the receiver's, `onward` the sender's."""
+    if sending.behind is None:
+        return record
+    return replace(record, peer=sending.behind.peer, onward=sending.peer, file=sending.behind.name)
 
 
 def _home(record: Record) -> str:

@@ -8,16 +8,21 @@ that goes wrong never fails its group; a failed directory flush fails everything
 import logging
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from handoffd.custody import layout
+from handoffd.custody.acquaintance import Acquaintances
 from handoffd.custody.admit import Admitter, problem
+from handoffd.custody.canary import Canaries
 from handoffd.custody.claim import Claims
 from handoffd.custody.closing import Closing
+from handoffd.custody.collect import Collector
 from handoffd.custody.ending import Ending
 from handoffd.custody.filesystem import Filesystem, FlushFailed
+from handoffd.custody.forward import Forwarder
 from handoffd.custody.ledger import Ledger
+from handoffd.custody.lend import Lender
 from handoffd.custody.message import (
     Accept,
     Answer,
@@ -26,7 +31,9 @@ from handoffd.custody.message import (
     Debts,
     Finish,
     Hello,
+    Journey,
     Landing,
+    Launch,
     Lookup,
     Mirror,
     News,
@@ -40,16 +47,28 @@ from handoffd.custody.message import (
     Want,
 )
 from handoffd.custody.observe import Observer
+from handoffd.custody.opened import Open, in_memory
 from handoffd.custody.recall import Recall
 from handoffd.custody.recovery import Recovery, Steps
 from handoffd.custody.report import Reporter
 from handoffd.custody.send import Sender
 from handoffd.custody.take import Taker
 from handoffd.custody.tree import Clock, Journal, Settings, Tree
+from handoffd.custody.trial import disk_trouble
+from handoffd.custody.visit import (
+    Bring,
+    Lease,
+    Leased,
+    Received,
+    Telling,
+    Tidings,
+    Untold,
+    Welcome,
+    Wishes,
+)
 from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.reason import Problem
 from handoffd.protocol.record import Record
-from handoffd.protocol.timing import CLOCK_JUMP_REST_S, CLOCK_JUMP_S
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -75,11 +94,15 @@ class Engine:
         self._closing = Closing(tree)
         self._admitter = Admitter(tree)
         self._observer = Observer(tree, self._closing)
-        self._recall = Recall(tree, self._closing, self._observer, self._admitter)
+        self._peers = Acquaintances(tree)
+        self._sender = Sender(tree, self._ending, self._peers, chance)
+        self._recall = Recall(tree, self._closing, self._observer, self._admitter, self._sender, self._ending)
         self._claims = Claims(tree, self._closing, self._observer, self._admitter)
         self._taker = Taker(tree, self._ending)
-        self._sender = Sender(tree, self._ending, chance)
+        self._canaries = Canaries(tree, self._closing, self._observer)
         self._reporter = Reporter(tree, self._admitter, self._sender)
+        self._lender = Lender(tree, self._ending, self._sender, self._peers)
+        self._collector = Collector(tree, self._admitter, self._recall, self._reporter)
         self._recovery = Recovery(
             tree,
             Steps(
@@ -90,9 +113,10 @@ class Engine:
                 self._recall,
                 self._taker,
                 self._sender,
+                self._peers,
+                Forwarder(tree),
             ),
         )
-        self._wall_minus_boot: float | None = None
         self._stopped = False
 
     # ------------------------------------------------------------ life
@@ -109,6 +133,7 @@ class Engine:
 
     def start(self, boot_id: str) -> None:
         """Recover the root (section 13). Raises UnsafeRoot, OSError, FlushFailed."""
+        self._keep_for_telling()
         self._recovery.start(boot_id)
         for peer in self._tree.settings.peers:
             self._tree.tell(Owed(peer))
@@ -126,26 +151,52 @@ class Engine:
         for peer in new.peers:
             if peer not in self._tree.settings.peers:
                 self._tree.open_peer(peer)
-                self._sender.load_epoch(peer)
+                self._peers.load(peer)
         self._tree.settings = new
+        self._tree.open_shared()
+        self._keep_for_telling()
+        for peer in new.peers:
+            if self._peers.has_changed(peer):
+                self._peers.change_mode(peer)
+        self._peers.settle_shared()
+        for where in self._tree.ledger.shared():
+            self._tree.owe(where)
+
+    def _keep_for_telling(self) -> None:
+        """Whoever we call may be one that is to be told by us, until its answer says that it calls us."""
+        settings = self._tree.settings
+        for peer in settings.peers:
+            if peer not in settings.pulls:
+                self._tree.ledger.keep_for_telling(peer)
+
+    def hand_over_early(self, pass_on: Callable[[], None]) -> None:
+        """Have `pass_on` called, to drain the news, as soon as payloads may go: within a group that is not done yet."""
+        self._tree.hand_over = pass_on
+
+    def prepare(self) -> None:
+        """Do ahead, while nobody waits, what the next payload would wait for."""
+        self._guarded(self._admitter.prepare)
 
     def drain_news(self) -> list[News]:
         """Return what link, hub and app should hear, and forget it."""
         news, self._tree.news = self._tree.news, []
         return news
 
-    def counts(self) -> dict[str, int]:
-        """Return open transfers by role and state, and sizes of what is kept in memory."""
-        counts: dict[str, int] = {}
-        for sending in list(self._tree.ledger.sendings.values()):
-            counts[f"sender_{sending.state.value}"] = counts.get(f"sender_{sending.state.value}", 0) + 1
-        for receipt in list(self._tree.ledger.receipts.values()):
-            counts[f"receiver_{receipt.state.value}"] = counts.get(f"receiver_{receipt.state.value}", 0) + 1
-        counts["signatures"] = len(self._tree.ledger.signatures)
-        counts["forgettable"] = len(self._tree.ledger.forgettable)
-        return counts
+    def open_handoffs(self) -> Iterator[Open]:
+        """Return what has not ended, for whoever counts it; safe from any thread."""
+        return in_memory(self._tree.ledger)
+
+    def set_aside(self) -> int:
+        """Return how many handoffs contradict the rules and are touched no more; safe from any thread."""
+        return len(self._tree.ledger.aside)
 
     # ------------------------------------------------------------ the directory
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is open here: while handoff/ is empty a tick could only forget what has ended."""
+        ledger = self._tree.ledger
+        return not (ledger.sendings or ledger.receipts or self._taker.waits or self._closing.last.waits)
 
     def tick(self, times: Sequence[float]) -> list[bool]:
         """Do what the clock asks for: scan, observe, expire, forget. Once for any number of calls in a group.
@@ -154,15 +205,17 @@ class Engine:
         """
         if self._stopped:
             return [False] * len(times)
-        self._watch_clock()
+        self._tree.watch_clock()
         for step in (
             self._taker.scan,
+            self._peers.settle_shared,
             self._observer.tick,
             self._recall.janitor,
             self._sender.expire,
             self._admitter.publish_waiting,
-            self._ending.repeat,
-            self._closing.repeat,
+            self._ending.last.repeat,
+            self._closing.last.repeat,
+            self._canaries.repeat,
             self._reporter.sweep,
         ):
             self._guarded(step)
@@ -190,16 +243,11 @@ class Engine:
         if names:
             self._each(_as_group(self._taker.take), names, _nothing)
 
-    def _watch_clock(self) -> None:
-        """A wall clock that jumped against CLOCK_BOOTTIME makes everything that expires rest (section 7)."""
-        clock = self._tree.clock
-        offset = clock.wall() - clock.boottime()
-        before, self._wall_minus_boot = self._wall_minus_boot, offset
-        if before is not None and abs(offset - before) > CLOCK_JUMP_S:
-            self._tree.rest_until_b = clock.boottime() + CLOCK_JUMP_REST_S
-            self._tree.journal.write("clock_jumped", detail=f"by {offset - before:+.1f} s; nothing expires for 60 s")
-
     # ------------------------------------------------------------ for the hub
+
+    def try_disk(self, asked: Sequence[None]) -> list[str]:
+        """Tell why relay/ cannot be written, empty if it can; one trial for a group."""
+        return [disk_trouble(self._tree)] * len(asked)
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[Answer]:
         """Admit and publish: b1 to b7."""
@@ -233,7 +281,43 @@ class Engine:
         """Hear that a peer has recorded outcomes."""
         return self._each(_one_by_one(self._reporter.forget), asked, _no_records)
 
+    def welcome(self, told: Sequence[Welcome]) -> list[bool]:
+        """Begin the session of a peer that dials in."""
+        return self._act(_one_by_one(self._lender.welcome), told, _no)
+
+    def tell(self, told: Sequence[Telling]) -> list[Wishes]:
+        """Take over what such a peer tells, and say what is wanted of it."""
+        return self._act(self._lender.hear, told, _no_wishes)
+
+    def lease(self, asked: Sequence[Lease]) -> list[Leased]:
+        """Hand payloads out to it."""
+        return self._act(self._lender.lease, asked, _nothing_leased)
+
+    def bring(self, brought: Sequence[Bring]) -> list[Answer]:
+        """Keep the artefacts that it brings."""
+        return self._act(_one_by_one(self._lender.bring), brought, _failed)
+
     # ------------------------------------------------------------ for the link
+
+    def wanted(self, asked: Sequence[Batch]) -> list[tuple[TransferId, ...]]:
+        """Return which of these are to be leased."""
+        return self._each(_one_by_one(self._collector.wanted), asked, _none_of_them)
+
+    def receive(self, arrivals: Sequence[Arrival]) -> list[Received]:
+        """Admit what was leased: b1 to b6, every refusal an end."""
+        return self._act(self._collector.receive, arrivals, _later)
+
+    def verdict(self, asked: Sequence[Batch]) -> list[tuple[Record, ...]]:
+        """End what the peer wants an end of; return what stands in no file and is told as it is."""
+        return self._act(_one_by_one(self._collector.verdict), asked, _none_of_them)
+
+    def tidings(self, asked: Sequence[Untold]) -> list[Tidings]:
+        """Return what a peer is to be told."""
+        return self._each(_one_by_one(self._collector.tidings), asked, _no_tidings)
+
+    def pushed_to(self, peers: Sequence[HostName]) -> list[None]:
+        """Hear that these peers ask for states themselves."""
+        return self._each(_one_by_one(self._collector.is_pushed_to), peers, _nothing)
 
     def offers(self, wants: Sequence[Want]) -> list[tuple[Offer, ...]]:
         """Open attempts for due payloads."""
@@ -246,6 +330,10 @@ class Engine:
     def hello(self, told: Sequence[Hello]) -> list[bool]:
         """Take up a peer's epoch; True when payloads may go out under it."""
         return self._act(_one_by_one(self._sender.hello), told, _no)
+
+    def noted(self, peers: Sequence[HostName]) -> list[str]:
+        """Return the epoch noted of each peer; empty where there is none."""
+        return [self._peers.epoch(peer) or "" for peer in peers]
 
     def mirror(self, told: Sequence[Mirror]) -> list[Record | None]:
         """Take over a peer's states."""
@@ -268,6 +356,20 @@ class Engine:
         for one in told:
             self._ending.peer_forgot(one.peer, one.tids)
         return [None] * len(told)
+
+    # ------------------------------------------------------------ canaries (section 18)
+
+    def launch(self, asked: Sequence[Launch]) -> list[Answer]:
+        """Send a canary to a peer."""
+        return self._act(_one_by_one(self._canaries.launch), asked, _failed)
+
+    def journey(self, tids: Sequence[TransferId]) -> list[Journey | None]:
+        """Tell how far a canary of ours has come."""
+        return self._each(_one_by_one(self._canaries.journey), tids, _nothing)
+
+    def answer(self, tids: Sequence[TransferId]) -> list[None]:
+        """Claim and complete canaries of peers."""
+        return self._act(_one_by_one(self._canaries.answer), tids, _nothing)
 
     # ------------------------------------------------------------ for the operator
 
@@ -352,6 +454,26 @@ def _as_group(function: Callable[[Sequence[Item]], None]) -> Callable[[Sequence[
 
 def _failed(item: object, error: str) -> Answer:
     return problem(Problem.UNAVAILABLE, TransferId(""), f"this handoff met an error here ({error}); see the log")
+
+
+def _no_wishes(item: object, error: str) -> Wishes:
+    return Wishes(failed=True)
+
+
+def _nothing_leased(item: object, error: str) -> Leased:
+    return Leased()
+
+
+def _none_of_them(item: object, error: str) -> tuple[()]:
+    return ()
+
+
+def _later(arrival: Arrival, error: str) -> Received:
+    return Received(TransferId(arrival.claimed_tid or ""), later=True)
+
+
+def _no_tidings(asked: Untold, error: str) -> Tidings:
+    return Tidings((), asked.since)
 
 
 def _nothing(item: object, error: str) -> None:

@@ -1,7 +1,8 @@
 """What the files say of one handoff, as a value for the operator's views.
 
 It owns the translation of places and bytes into words; it opens nothing itself. The rule that must stay true: an
-entry claims no more than its files prove, so a handoff in sent/ is `stored` whatever has happened at the peer.
+entry claims no more than its files prove, so a handoff in sent/ is `stored`, or `leased` to a
+peer that dials in, whatever has happened there.
 """
 
 import os
@@ -17,7 +18,12 @@ from handoffd.protocol.reason import State
 from handoffd.protocol.record import Record
 from handoffd.protocol.timing import REVOKE_AFTER_S
 
-_DOUBT_AFTER_S = {State.QUEUED: 0.0, State.STORED: REVOKE_AFTER_S, State.LEASED: REVOKE_AFTER_S}
+DOUBT_AFTER_S = {
+    State.QUEUED.value: 0.0,
+    State.STORED.value: REVOKE_AFTER_S,
+    State.LEASED.value: REVOKE_AFTER_S,
+    State.PUBLISHED.value: REVOKE_AFTER_S,
+}
 """Seconds past expires_at from which silence means doubt: then we have asked for a verdict (custody.md section 7)."""
 
 
@@ -39,6 +45,9 @@ class Standing:
 class Entry:
     """What the files say of one handoff. `word`: its state, or `untaken`, `arriving`, `stray`.
 
+    `peer`: whom it came from or goes to; at a relay `onward` says whom it goes to. `@agent` instead of a host to go
+    to: whichever home of that agent leases it first.
+
     `since`: POSIX seconds by this host's clock: when the file was written here, or the outcome if there is one.
     """
 
@@ -50,6 +59,7 @@ class Entry:
     sender: str | None = None
     to: str | None = None
     peer: str | None = None
+    onward: str | None = None
     file: str | None = None
     expires_at: float | None = None
     record: Record | None = None
@@ -65,7 +75,7 @@ class Entry:
         """Return for how long it has been in doubt (seconds), None if it is not."""
         if self.ended or self.expires_at is None or self.role not in (Role.SENDER, Role.RELAY):
             return None
-        after_s = next((after_s for state, after_s in _DOUBT_AFTER_S.items() if state == self.word), None)
+        after_s = DOUBT_AFTER_S.get(self.word)
         doubt_s = 0.0 if after_s is None else now - self.expires_at - after_s
         return doubt_s if doubt_s > 0 else None
 
@@ -83,11 +93,18 @@ def open_entry(standing: Standing, seen: Sighting, data: bytes, found: os.stat_r
         to=told.to if told else None,
         # A name in handoff/ does not tell the peer; the receipt beside it does.
         peer=next((each.peer for each in standing.sightings if each.peer), None),
+        onward=_onward(standing) if standing.row.role is Role.RELAY else None,
         file=seen.name,
         expires_at=told.expires_at if told else None,
         sightings=standing.sightings,
         means=standing.row.means,
     )
+
+
+def _onward(standing: Standing) -> str | None:
+    """Return whom it goes to; of two names that a power cut left, the furthest counts (R6)."""
+    way = {seen.place: seen.peer for seen in standing.sightings}
+    return way.get(Place.SENT) or way.get(Place.OUTBOX)
 
 
 def ended_entry(record: Record, written_at: float, sightings: tuple[Sighting, ...]) -> Entry:
@@ -101,6 +118,7 @@ def ended_entry(record: Record, written_at: float, sightings: tuple[Sighting, ..
         sender=record.sender,
         to=record.to,
         peer=record.peer,
+        onward=record.onward,
         file=record.file,
         expires_at=_moment(record.expires_at),
         record=record,
@@ -111,8 +129,10 @@ def ended_entry(record: Record, written_at: float, sightings: tuple[Sighting, ..
 
 def _role_of(record: Record, places: Iterable[Place]) -> Role:
     seen = set(places)
+    if record.onward is not None or Place.ROUTED in seen:
+        return Role.RELAY
     if Place.RECEIPT in seen:
-        return Role.RELAY if seen & {Place.SENT, Place.OUTBOX} else Role.RECEIVER
+        return Role.RECEIVER
     # A receiver names the published file, a sender the agent's; a tombstone names none, and only receivers write them.
     came_here = record.file is None or tid_of_published(record.file) == record.tid
     return Role.RECEIVER if came_here else Role.SENDER

@@ -13,10 +13,9 @@ import errno
 import os
 import stat as statmode
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from handoffd.protocol.timing import ROUTE_LIMIT_BYTES
 
@@ -27,8 +26,10 @@ SYNCFS_FROM = 16
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """O_NONBLOCK: opening a FIFO that an agent (or an attacker) put there must not hang the custody thread."""
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 class FlushFailed(Exception):
@@ -39,8 +40,7 @@ class NotRegular(OSError):
     """The name is a link, a device, a pipe, a directory or has several links: it is never opened as a handoff."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """What lstat says of a name; sizes in bytes, times in nanoseconds."""
 
     inode: int
@@ -55,8 +55,7 @@ class Stat:
         return (self.inode, self.size, self.mtime_ns) == (other.inode, other.size, other.mtime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
+class NewFile(NamedTuple):
     """Bytes to be made durable under a name in a directory."""
 
     directory: str
@@ -76,8 +75,16 @@ class Filesystem(Protocol):
     def stat(self, directory: str, name: str) -> Stat | None:
         """Return what the name is, not following links, or None when there is none."""
 
-    def read(self, directory: str, name: str, limit_bytes: int = ROUTE_LIMIT_BYTES) -> tuple[bytes, Stat]:
-        """Return at most limit_bytes + 1 bytes. Raises FileNotFoundError, NotRegular."""
+    def read(
+        self, directory: str, name: str, limit_bytes: int = ROUTE_LIMIT_BYTES, *, flush_soon: bool = False
+    ) -> tuple[bytes, Stat]:
+        """Return at most limit_bytes + 1 bytes. Raises FileNotFoundError, NotRegular.
+
+        `flush_soon`: a flush of its bytes is likely to follow; the disk may begin with them. It promises nothing.
+        """
+
+    def prepare(self, directory: str, name: str) -> None:
+        """Make an empty file for the next `create` of this name to fill. May do nothing; never raises OSError."""
 
     def create(self, files: Sequence[NewFile], *, durable: bool = True) -> list[OSError | None]:
         """Create files and make their bytes durable (not their names), one set of flushes; what failed is gone.
@@ -111,27 +118,33 @@ def _load_libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     libc.syncfs.argtypes = (ctypes.c_int,)
+    libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     return libc
 
 
 class LinuxFilesystem:
     """The verbs on a real root. Directory descriptors are opened once, so a replaced directory cannot redirect us."""
 
-    def __init__(self, root: Path, *, file_mode: int = 0o600) -> None:
-        """`file_mode`: permission bits of created files (0660 when agents have another user, overview.md section 3)."""
+    def __init__(self, root: Path, *, file_mode: int = 0o600, pool: Executor | None = None) -> None:
+        """`file_mode`: permission bits of created files (0660 when agents have another user, overview.md section 3).
+
+        `pool`: who flushes the files of a group; threads of its own if none is given.
+        """
         self.root = root
         self._file_mode = file_mode
         self._libc = _load_libc()
         self._fds: dict[str, int] = {}
+        self._prepared: dict[tuple[str, str], int] = {}
         self._opened: dict[str, tuple[str, int, int]] = {}
-        self._pool = ThreadPoolExecutor(FSYNC_THREADS, thread_name_prefix="fsync")
+        self._pool = pool or ThreadPoolExecutor(FSYNC_THREADS, thread_name_prefix="fsync")
 
     def close(self) -> None:
         """Release descriptors and threads."""
         self._pool.shutdown()
-        for fd in self._fds.values():
+        for fd in (*self._fds.values(), *self._prepared.values()):
             os.close(fd)
         self._fds.clear()
+        self._prepared.clear()
 
     def make_directory(self, directory: str, mode: int) -> None:
         """Create and open the directory if it is missing; its parent is flushed. A symlink is refused."""
@@ -159,6 +172,10 @@ class LinuxFilesystem:
             return True
         return now.st_ino != inode or now.st_dev != device
 
+    def changed_ns(self, directory: str) -> int:
+        """Return when a name last came to the directory or left it, by the kernel's clock, which ticks in some ms."""
+        return os.stat(self._fds[directory]).st_ctime_ns
+
     def names(self, directory: str) -> list[str]:
         """Return the names in the directory, in no order."""
         return os.listdir(self._fds[directory])
@@ -171,8 +188,10 @@ class LinuxFilesystem:
             return None
         return _stat(found)
 
-    def read(self, directory: str, name: str, limit_bytes: int = ROUTE_LIMIT_BYTES) -> tuple[bytes, Stat]:
-        """Return at most limit_bytes + 1 bytes. Raises FileNotFoundError, NotRegular."""
+    def read(
+        self, directory: str, name: str, limit_bytes: int = ROUTE_LIMIT_BYTES, *, flush_soon: bool = False
+    ) -> tuple[bytes, Stat]:
+        """Return at most limit_bytes + 1 bytes; `flush_soon` as in the port. Raises FileNotFoundError, NotRegular."""
         try:
             fd = os.open(name, _READ_FLAGS, dir_fd=self._fds[directory])
         except OSError as error:
@@ -183,9 +202,17 @@ class LinuxFilesystem:
             found = _stat(os.fstat(fd))
             if not found.regular:
                 raise NotRegular(errno.EINVAL, "not a regular file", name)
+            if flush_soon:
+                # It waits for nothing, and consumes no error that the flush must see.
+                self._libc.sync_file_range(fd, 0, 0, _SYNC_FILE_RANGE_WRITE)
             return _read_up_to(fd, min(found.size, limit_bytes) + 1), found
         finally:
             os.close(fd)
+
+    def prepare(self, directory: str, name: str) -> None:
+        """Make an empty file, which stays open, for the `create` of this name; without room nothing comes of it."""
+        with contextlib.suppress(OSError):
+            self._prepared[directory, name] = self._open_new(directory, name)
 
     def create(self, files: Sequence[NewFile], *, durable: bool = True) -> list[OSError | None]:
         """Create files and make their bytes durable (not their names), one set of flushes; what failed is gone."""
@@ -204,13 +231,13 @@ class LinuxFilesystem:
         """syncfs failed for some file of the whole file system: ask for each of ours."""
         failure = self._sync_file((file.directory, file.name))
         if failure is not None:
-            self.unlink(file.directory, file.name)
+            self._abandon(file)
         return failure
 
     def _write(self, file: NewFile, *, durable: bool) -> OSError | None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = self._prepared.pop((file.directory, file.name), None)
         try:
-            fd = os.open(file.name, flags, self._file_mode, dir_fd=self._fds[file.directory])
+            fd = fd if fd is not None else self._open_new(file.directory, file.name)
         except OSError as error:
             return error
         try:
@@ -221,11 +248,18 @@ class LinuxFilesystem:
                 os.fsync(fd)
         except OSError as error:
             # R7: pages of a failed fsync may be marked clean; the file is abandoned, never retried.
-            self.unlink(file.directory, file.name)
+            self._abandon(file)
             return error
         finally:
             os.close(fd)
         return None
+
+    def _abandon(self, file: NewFile) -> None:
+        with contextlib.suppress(OSError):  # a disk that is read-only now takes not even this
+            self.unlink(file.directory, file.name)
+
+    def _open_new(self, directory: str, name: str) -> int:
+        return os.open(name, _CREATE_FLAGS, self._file_mode, dir_fd=self._fds[directory])
 
     def sync_files(self, names: Sequence[tuple[str, str]]) -> list[OSError | None]:
         """Make the bytes of existing files durable, one answer each."""

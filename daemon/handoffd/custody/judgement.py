@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from handoffd.custody.ledger import Facts, facts_seen
 from handoffd.custody.tree import Settings
 from handoffd.protocol.admission import Inadmissible, admit
-from handoffd.protocol.name import HostName
 from handoffd.protocol.payload import Envelope, glance, transfer_id
 from handoffd.protocol.reason import Reason
 from handoffd.protocol.timing import is_beyond
@@ -19,9 +18,12 @@ BEYOND = "expires_at lies further ahead of this host's clock than max_ttl allows
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whose a file is. `peer` None: it stays here. `reason`: it ends now; `envelope`: it may go out."""
+    """Whose a file is.
 
-    peer: HostName | None
+    `peer`: the `<peer>` it goes to, None: it stays here. `reason`: it ends now; `envelope`: it may go out.
+    """
+
+    peer: str | None
     word: str
     expires_at: float | None = None
     envelope: Envelope | None = None

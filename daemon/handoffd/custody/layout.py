@@ -7,6 +7,7 @@ must stay true: a root we cannot keep our promises on is refused before anything
 import errno
 import fcntl
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,13 @@ PEERS = "relay/peers"
 OUTCOME = "relay/outcome"
 QUARANTINE = "relay/quarantine"
 TMP = "relay/tmp"
+WISH = "relay/wish"
 OUTBOX, SENT, INBOX = "relay/outbox", "relay/sent", "relay/inbox"
-RELAY_DIRECTORIES = (RELAY, PEERS, OUTBOX, SENT, INBOX, OUTCOME, QUARANTINE, TMP)
+PROBE, PROBE_LINK = ".handoffd-probe", ".handoffd-probe-link"
+RELAY_DIRECTORIES = (RELAY, PEERS, OUTBOX, SENT, INBOX, OUTCOME, WISH, QUARANTINE, TMP)
+
+SHARED_BITS = stat.S_ISGID | stat.S_IWGRP
+"""A root with these is shared with agents of other users through its group (overview.md section 3)."""
 
 FORMAT = "1"
 """Layout version; a newer or unknown one refuses to start."""
@@ -51,6 +57,11 @@ class RootInUse(UnsafeRoot):
     """Another daemon holds the lock."""
 
 
+def is_shared(root: Path) -> bool:
+    """Tell whether the agents of this root run as other users."""
+    return root.stat().st_mode & SHARED_BITS == SHARED_BITS
+
+
 def outbox(peer: str) -> str:
     """Return the directory of files in custody that the peer has not said that it has."""
     return f"{OUTBOX}/{peer}"
@@ -67,13 +78,26 @@ def inbox(peer: str) -> str:
 
 
 def directories_of(peer: str) -> tuple[str, ...]:
-    """Return what is kept for a `<peer>`; an agent that speaks HTTP (`@agent`) only ever sends to us."""
+    """Return what is kept for a `<peer>`; an agent that speaks HTTP (`@agent`) only ever sends to us.
+
+    `outbox/@agent` is another matter: what waits there is for the homes of an agent that has several.
+    """
     return (inbox(peer),) if peer.startswith("@") else (inbox(peer), outbox(peer), sent(peer))
 
 
 def outcome_name(tid: str) -> str:
     """Return the name of the final record of a transfer."""
     return f"{tid}.json"
+
+
+def passed_payload(tid: str) -> str:
+    """Return the name, beside the record, of a payload that was only forwarded and has ended."""
+    return f"{tid}.payload"
+
+
+def passed_artefact(tid: str) -> str:
+    """Return the name, beside the record, of a final artefact that a peer brought."""
+    return f"{tid}.artefact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +111,7 @@ class Kind:
 
 def filesystem_kind(path: Path) -> Kind:
     """Return the kind of file system that path is on, from /proc/self/mountinfo."""
-    kind = _mounted_kind(path)
+    _, kind = mount_of(path)
     if kind in SAFE_FILESYSTEMS:
         return Kind(kind, accepted=True)
     if kind == "overlay":
@@ -95,7 +119,8 @@ def filesystem_kind(path: Path) -> Kind:
     return Kind(kind, accepted=False)
 
 
-def _mounted_kind(path: Path) -> str:
+def mount_of(path: Path) -> tuple[str, str]:
+    """Return the mount point and the kind of the file system that path is on."""
     # The longest mount point that contains the path; of several on one point the last one is on top. The device
     # number is no help: btrfs subvolumes show another one than their mount.
     best, kind = "", "unknown"
@@ -107,7 +132,7 @@ def _mounted_kind(path: Path) -> str:
             inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
             if inside and len(point) >= len(best):
                 best, kind = point, right.split()[0]
-    return "ext4" if kind in ("ext2", "ext3") else kind
+    return best, "ext4" if kind in ("ext2", "ext3") else kind
 
 
 def lock(root: Path) -> int:
@@ -132,32 +157,37 @@ def open_own(fs: Filesystem, directory: str, mode: int) -> None:
         raise UnsafeRoot(_remedy(directory, error)) from None
 
 
-def probe(fs: Filesystem, salt: str) -> None:
-    """Prove rename and hard link between relay/ and each agents' directory. Raises UnsafeRoot.
+def probe(fs: Filesystem) -> None:
+    """Prove rename and hard link between relay/ and each agents' directory, under the lock. Raises UnsafeRoot.
 
-    The probe's names begin with a dot, which agents and we ignore.
+    The probe's names begin with a dot, which agents and we ignore. They are fixed, so that the next probe removes
+    what one that was cut short has left.
     """
-    name = f".handoffd-probe-{salt}"
     for directory in AGENTS_DIRECTORIES:
         try:
-            _probe_one(fs, directory, name)
+            _clear_probe(fs, directory)
+            _probe_one(fs, directory)
         except OSError as error:
             if error.errno not in _UNSAFE:
                 raise  # a full or failing disk says nothing of the root; the next start may find it well
             raise UnsafeRoot(_remedy(directory, error)) from None
         finally:
-            for place in (TMP, directory):
-                fs.unlink(place, name)
-                fs.unlink(place, name + "l")
+            _clear_probe(fs, directory)
 
 
-def _probe_one(fs: Filesystem, directory: str, name: str) -> None:
-    (failure,) = fs.create([NewFile(TMP, name, b"")])
+def _clear_probe(fs: Filesystem, directory: str) -> None:
+    for place in (TMP, directory):
+        fs.unlink(place, PROBE)
+        fs.unlink(place, PROBE_LINK)
+
+
+def _probe_one(fs: Filesystem, directory: str) -> None:
+    (failure,) = fs.create([NewFile(TMP, PROBE, b"")])
     if failure is not None:
         raise failure
-    fs.move(TMP, name, directory, name)
-    fs.link(directory, name, TMP, name + "l")
-    fs.move(directory, name, TMP, name)
+    fs.move(TMP, PROBE, directory, PROBE)
+    fs.link(directory, PROBE, TMP, PROBE_LINK)
+    fs.move(directory, PROBE, TMP, PROBE)
 
 
 def _remedy(directory: str, error: OSError) -> str:

@@ -8,10 +8,23 @@ outlives its transfer by more than the times of protocol/timing.py, so memory fo
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
+from handoffd.custody.household import SHARED
+from handoffd.custody.layout import SENT
 from handoffd.custody.memory import Forgettable, Signatures
+from handoffd.custody.tiding import Unforgotten
 from handoffd.protocol.moment import format_moment
-from handoffd.protocol.name import AgentName, BadName, FileName, Nonce, TransferId, agent_name
+from handoffd.protocol.name import (
+    CANARY_AGENT,
+    AgentName,
+    BadName,
+    FileName,
+    Nonce,
+    TransferId,
+    agent_name,
+    routed_name,
+)
 from handoffd.protocol.name import handoff_id as legal_id
 from handoffd.protocol.payload import Envelope, Route, glance, identity_of
 from handoffd.protocol.reason import Reason, State
@@ -35,6 +48,11 @@ class Facts:
     expires_at: float = 0.0
     expires_text: str | None = None
     hmac: str | None = None
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether it is a daemon's test of a link: never in an agents' directory, soon forgotten (section 18)."""
+        return self.to == CANARY_AGENT
 
 
 def facts_of(envelope: Envelope) -> Facts:
@@ -78,12 +96,16 @@ def facts_seen(tid: TransferId, way: Route | None, text: str | None, hmac: str |
 
 @dataclass(slots=True)
 class Sending:
-    """One transfer in our custody as its sender. Times named `_b` are CLOCK_BOOTTIME seconds."""
+    """One transfer in our custody as its sender. Times named `_b` are CLOCK_BOOTTIME seconds.
+
+    `since_ns`: POSIX nanoseconds of its file's writing, as views show its age.
+    """
 
     facts: Facts
     peer: str
     file: FileName
     place: str
+    since_ns: int
     state: State = State.QUEUED
     flying: int = 0
     doubtful: int = 0
@@ -95,7 +117,20 @@ class Sending:
     withdrawn: bool = False
     doubt_told: bool = False
     edges: dict[str, str] = field(default_factory=dict)
+    """When it reached which state, by the clock of the host that `edges_by` names, else of this one."""
+    edges_by: dict[str, str] = field(default_factory=dict)
+    clocks: dict[str, int] = field(default_factory=dict)
+    """How many milliseconds the clocks of those hosts are ahead of ours, where that was measured."""
     outcome: Record | None = None
+    posted_s: float | None = None
+    told_in: str | None = None
+    """The session in which a peer that pulls told of it last. In memory only."""
+    promised: bool = False
+    """A peer that pulls has told this process that it has it from us: what it lacks later, it has lost."""
+    listed_b: dict[str, float] = field(default_factory=dict)
+    """When each peer that may lease it was last told to take it."""
+    behind: "Receipt | None" = None
+    """What this host only forwards: the receiver's half of the same transfer."""
 
     @property
     def tid(self) -> TransferId:
@@ -108,19 +143,40 @@ class Sending:
         return f"{self.facts.tid}~{self.file}"
 
     @property
+    def role(self) -> str:
+        """What this host is to it, as the journal says it."""
+        return "sender" if self.behind is None else "relay"
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The hosts that handed it on before this one; in memory only."""
+        return self.behind.path if self.behind is not None else ()
+
+    def came_from(self, peer: str) -> bool:
+        """Tell whether this peer handed it on to this host: it would refuse it as a loop."""
+        return self.behind is not None and self.behind.peer == peer
+
+    @property
     def maybe_sent(self) -> bool:
         """Whether a byte of it may have left this host."""
         return self.flying + self.doubtful > 0
+
+    @property
+    def may_be_there(self) -> bool:
+        """Whether the peer may have it: then this host may not end it alone."""
+        return self.maybe_sent or self.place.startswith(SENT)
 
 
 class Place:
     """Where a receipt's token was last seen."""
 
-    NEW = "new"
-    OFFERED = "offered"
-    ACCEPTED = "accepted"
-    AWAY = "away"
-    PULLED = "pulled"
+    NEW: Final = "new"
+    OFFERED: Final = "offered"
+    ACCEPTED: Final = "accepted"
+    AWAY: Final = "away"
+    PULLED: Final = "pulled"
+    FORWARDED: Final = "forwarded"
+    """In outbox/ or sent/ of the peer it goes on to; the sending knows where."""
 
 
 @dataclass(slots=True)
@@ -135,17 +191,34 @@ class Receipt:
     state: State = State.STORED
     winner: tuple[AgentName, Nonce] | None = None
     edges: dict[str, str] = field(default_factory=dict)
+    edges_by: dict[str, str] = field(default_factory=dict)
+    clocks: dict[str, int] = field(default_factory=dict)
+    """These three as a sending has them; what is only forwarded shares them with its sending."""
     published_ns: int = 0
     away: tuple[str, str] | None = None
     missed_b: float | None = None
     looks: int = 0
     ends_as: Reason | None = None
     stale_told: bool = False
+    routed: bool = False
+    """This host only forwards it: it is never published here, whatever the configuration says later."""
+    path: tuple[str, ...] = ()
+    """Hosts it came through, for the next one; in memory only."""
 
     @property
     def tid(self) -> TransferId:
         """T."""
         return self.facts.tid
+
+    @property
+    def role(self) -> str:
+        """What this host is to it, as the journal says it."""
+        return "relay" if self.routed else "receiver"
+
+    @property
+    def receipt_name(self) -> str:
+        """The name of the receipt itself, in inbox/<peer>/."""
+        return routed_name(self.name) if self.routed else self.name
 
     @property
     def accepted_name(self) -> str:
@@ -204,6 +277,10 @@ class Ledger:
         self.receipts: dict[TransferId, Receipt] = {}
         self.signatures = Signatures()
         self.forgettable = Forgettable()
+        self.aside: set[TransferId] = set()
+        """What this process touches no more, because its files contradict the rules (guard.py)."""
+        self.called: dict[TransferId, None] = {}
+        """Peers' canaries that wait for this daemon's answer (custody.md section 18)."""
         self._salt = salt
         self._by_peer: dict[str, dict[TransferId, Sending]] = {}
         self._by_inode: dict[int, Receipt] = {}
@@ -211,6 +288,7 @@ class Ledger:
         self._by_label: dict[str, dict[TransferId, None]] = {}
         self._recent: OrderedDict[TransferId, str] = OrderedDict()
         self._feeds: dict[str, Feed] = {}
+        self._unforgotten: dict[str, Unforgotten] = {}
 
     def add_sending(self, sending: Sending) -> None:
         """Enter a transfer we send."""
@@ -225,8 +303,18 @@ class Ledger:
         self._ended(sending.facts)
 
     def sendings_to(self, peer: str) -> Iterable[Sending]:
-        """Return the open transfers to a peer."""
+        """Return the open transfers to a peer, or to whichever home of `@agent` leases them first."""
         return self._by_peer.get(peer, {}).values()
+
+    def hand_to(self, sending: Sending, peer: str) -> None:
+        """Enter that one of several homes has leased it, or that only this one is left."""
+        self._by_peer.get(sending.peer, {}).pop(sending.tid, None)
+        sending.peer = peer
+        self._by_peer.setdefault(peer, {})[sending.tid] = sending
+
+    def shared(self) -> list[str]:
+        """Return every `@agent` for whose homes something waits."""
+        return [peer for peer, sendings in self._by_peer.items() if sendings and peer.startswith(SHARED)]
 
     def add_receipt(self, receipt: Receipt) -> None:
         """Enter a transfer we received."""
@@ -234,14 +322,32 @@ class Ledger:
             self._pending[receipt.peer] += 1
         self.receipts[receipt.tid] = receipt
         self._by_inode[receipt.inode] = receipt
+        if receipt.facts.is_canary:
+            self.called[receipt.tid] = None
         self._label(receipt.facts)
+
+    def sends(self, tid: TransferId) -> bool:
+        """Tell whether T is on its way out of here; what has ended is not, though its last moves may wait."""
+        sending = self.sendings.get(tid)
+        return sending is not None and sending.outcome is None
+
+    def goes_round(self, tid: TransferId, peer: str) -> bool:
+        """Tell whether a T that this peer offers or asks about is one we send on ourselves, and did not get from it."""
+        receipt = self.receipts.get(tid)
+        return self.sends(tid) and (receipt is None or receipt.peer != peer)
 
     def drop_receipt(self, receipt: Receipt) -> None:
         """Strike a transfer that has ended."""
         if self.receipts.pop(receipt.tid, None) is not None:
             self._pending[receipt.peer] -= 1
         self._by_inode.pop(receipt.inode, None)
+        self.called.pop(receipt.tid, None)
         self._ended(receipt.facts)
+
+    def set_aside(self, receipt: Receipt) -> None:
+        """Strike a transfer that no step of this process may touch any more."""
+        self.aside.add(receipt.tid)
+        self.drop_receipt(receipt)
 
     def pending(self, peer: str) -> int:
         """Return how many transfers of a peer, or of an agent that speaks HTTP, are open here."""
@@ -264,6 +370,39 @@ class Ledger:
         if peer not in self._feeds:
             self._feeds[peer] = Feed(self._salt)
         return self._feeds[peer]
+
+    def note(self, peer: str, tid: TransferId) -> None:
+        """Enter that T, which came from this peer, has changed."""
+        self.feed(peer).note(tid)
+        if peer in self._unforgotten:
+            self._unforgotten[peer].note(tid)
+
+    def keep_for_telling(self, peer: str) -> Unforgotten:
+        """Keep, from now on, what this peer is to be told until it forgets it: it may be one that we dial."""
+        if peer not in self._unforgotten:
+            kept = self._unforgotten[peer] = Unforgotten()
+            for receipt in self.receipts.values():
+                if receipt.peer == peer:
+                    kept.note(receipt.tid)
+        return self._unforgotten[peer]
+
+    def keep_no_more(self, peer: str) -> None:
+        """Keep nothing for telling: this peer asks for states itself."""
+        self._unforgotten.pop(peer, None)
+
+    def is_kept_for(self, peer: str) -> bool:
+        """Tell whether changes are kept for telling this peer."""
+        return peer in self._unforgotten
+
+    def forget_telling(self, peer: str, tid: TransferId) -> None:
+        """The peer needs to be told of T no more."""
+        if peer in self._unforgotten:
+            self._unforgotten[peer].drop(tid)
+
+    def has_gone(self, tid: TransferId) -> None:
+        """The outcome of T was deleted: there is nothing left to tell."""
+        for kept in self._unforgotten.values():
+            kept.drop(tid)
 
     def remember(self, tid: TransferId, handoff_id: str) -> None:
         """Let a transfer that ended before the last start be found by its handoff_id."""

@@ -4,10 +4,11 @@ Every engine method takes a list of one of these and returns a list of the same 
 queued up during the last flush can share the next one (docs/custody.md section 16).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from handoffd.custody.ledger import Facts
 from handoffd.protocol.name import AgentName, HostName, Nonce, TransferId
 from handoffd.protocol.reason import Problem, Reason, State
 from handoffd.protocol.record import Record
@@ -24,7 +25,7 @@ class Principal:
 
     peer: str
     agent: AgentName | None
-    sends: frozenset[AgentName]
+    sends: Set[AgentName]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ class Offer:
     data: bytes
     expires_at: float
     tries: int = 0
+    path: tuple[str, ...] = ()
+    """The hosts that handed it on before this one."""
 
 
 class Attempt(Enum):
@@ -154,7 +157,10 @@ class Attempt(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of one Offer. `status` is the HTTP status where there was one."""
+    """What became of one Offer. `status`: the HTTP status, `posted_s`: when the request began, where there was one.
+
+    `clock_offset_ms`: how far the peer's clock is ahead of ours, if measured.
+    """
 
     peer: HostName
     tid: TransferId
@@ -163,6 +169,10 @@ class Settlement:
     record: Record | None = None
     reason: Reason | None = None
     detail: str = ""
+    posted_s: float | None = None
+    clock_offset_ms: int | None = None
+    problem: Problem | None = None
+    """What the peer's refusal calls itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +220,38 @@ class Debts:
     next_s: float = 5.0
 
 
+# ---------------------------------------------------------------- the operator asks
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Send this canary to a peer: section 18. `data`: the signed bytes, made by whoever asks."""
+
+    peer: HostName
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """How far a canary has come. `posted_s`: POSIX seconds when the request with it began, None if that is not known.
+
+    `record` is this host's; a final one tells when the peer stored, claimed and completed it, by the peer's clock.
+    """
+
+    record: Record
+    posted_s: float | None
+
+
 # ---------------------------------------------------------------- the engine tells, unasked
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """A payload of so many bytes is being taken for this peer: its Offer follows within moments, or never."""
+
+    peer: HostName
+    tid: TransferId
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +270,24 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Something became claimable for this agent: wake its polls."""
+    """Something became claimable for this agent: wake its polls, and run its hook.
+
+    `name` is the file in handoff/; `written_ns`, the file's own time, tells an agent's names apart, which come again.
+    """
 
     agent: str
+    name: str
+    facts: Facts
+    written_ns: int | None = None
 
 
-News = Offer | Owed | Changed | Waiting
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A peer's canary is stored here: the daemon is to `answer` it."""
+
+    tid: TransferId
+
+
+News = Offer | Coming | Owed | Changed | Waiting | Called
 Seen = Mapping[str, Collection[str]]
 """Names that changed, by directory (`handoff`, `claimed`, ...); an empty collection: look at all of it."""

@@ -40,11 +40,15 @@ SEARCH_S = 60.0
 
 @dataclass(slots=True)
 class Findings:
-    """What one look found: claims to be flushed and reported, ends to be recorded."""
+    """What one look found: claims to be flushed and reported, ends to be recorded.
+
+    `at_rest`: no agent runs, so what does not parse will never do.
+    """
 
     claims: dict[TransferId, Receipt]
     closes: list[Close]
     by_links: bool = False
+    at_rest: bool = False
 
 
 class Observer:
@@ -93,7 +97,7 @@ class Observer:
 
     def search_now(self, receipt: Receipt) -> None:
         """Look for one receipt everywhere, at once: after a power cut nobody waits two seconds."""
-        found = Findings({}, [])
+        found = Findings({}, [], at_rest=True)
         self._follow(receipt, found)
         if receipt.tid not in {one.receipt.tid for one in found.closes}:
             for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
@@ -246,7 +250,7 @@ class Observer:
 
     def _final(self, directory: str, name: str, receipt: Receipt, data: bytes | None, found: Findings) -> None:
         data = self._read(directory, name) if data is None else data
-        if data is None or self._is_unripe(directory, name, data):
+        if data is None or (not found.at_rest and self._is_unripe(directory, name, data)):
             return
         sha256 = hashlib.sha256(data).hexdigest()
         artefact = None if sha256 == receipt.tid else Artefact(name, TransferId(sha256), len(data))

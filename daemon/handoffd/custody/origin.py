@@ -1,4 +1,4 @@
-"""Origin: an agent of this host posts, over HTTP, what is addressed to an agent of another one.
+"""Origin: an agent of this host, or doctor, posts over HTTP what is addressed to another host.
 
 It owns the one step that makes such a payload ours: from the unfinished write straight into outbox/, as if the agent
 had written handoff/X and a take had just been finished (docs/custody.md section 5, a7). There is no receipt and no
@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from handoffd.custody import layout
+from handoffd.custody.forward import launch
 from handoffd.custody.ledger import Sending, facts_of
 from handoffd.custody.message import Offer
 from handoffd.custody.tree import Tree
 from handoffd.protocol.name import HostName, outbox_name
 from handoffd.protocol.payload import Envelope
-from handoffd.protocol.reason import State
 from handoffd.protocol.record import Record
 
-Written = tuple[Envelope, str, HostName]
-"""An admitted payload, the name of its flushed file in tmp/, and the peer its target lives at."""
+Written = tuple[Envelope, str, str]
+"""An admitted payload, the name of its flushed file in tmp/, and the `<peer>` it is for."""
 
 
 class Origin:
@@ -38,9 +38,10 @@ class Origin:
                 self._tree.note_edge("started", one.facts, role="sender", peer=one.peer, file=one.file)
         return taken
 
-    def _move(self, envelope: Envelope, name: str, peer: HostName) -> Sending | None:
+    def _move(self, envelope: Envelope, name: str, peer: str) -> Sending | None:
         # X is N: no agent's counter makes it, so nothing in archive/ or rejected/ is in its way at the end.
-        sending = Sending(facts_of(envelope), peer, envelope.published_name, layout.outbox(peer))
+        since_ns = int(self._tree.clock.wall() * 1e9)
+        sending = Sending(facts_of(envelope), peer, envelope.published_name, layout.outbox(peer), since_ns)
         try:
             self._tree.fs.move(layout.TMP, name, sending.place, outbox_name(sending.tid, sending.file))
         except OSError as error:
@@ -51,12 +52,11 @@ class Origin:
         return sending
 
     def offer(self, sending: Sending, data: bytes) -> None:
-        """Open the first attempt."""
-        sending.flying = 1
-        self._tree.tell(Offer(HostName(sending.peer), sending.tid, data, sending.facts.expires_at))
+        """Let it go."""
+        launch(self._tree, [(sending, Offer(HostName(sending.peer), sending.tid, data, sending.facts.expires_at))])
 
     def record(self, sending: Sending) -> Record:
         """Return what the agent is told."""
         if sending.outcome is not None:
             return sending.outcome
-        return self._tree.current(sending.facts, State(sending.state), sending.peer, sending.file, sending.edges)
+        return self._tree.current(sending, sending.file)

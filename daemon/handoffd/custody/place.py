@@ -30,6 +30,7 @@ class Place(StrEnum):
     VIEW = "view"
     ARRIVED = "arrived"
     RECEIPT = "receipt"
+    ROUTED = "routed"
     PUBLISHED = "published"
     ACCEPTED = "accepted"
     CLAIMED = "claimed"
@@ -48,6 +49,10 @@ PLACES: dict[Place, tuple[str, str]] = {
     Place.VIEW: ("claimed/X", "a copy for the sender's eyes: claimed at the peer (`stem.r{T12}.json` if X is taken)"),
     Place.ARRIVED: ("relay/inbox/<peer>/N.new", "received, not yet published"),
     Place.RECEIPT: ("relay/inbox/<peer>/N", "this host has had custody of T; a hard link to the file agents see"),
+    Place.ROUTED: (
+        "relay/inbox/<peer>/N.routed",
+        "this host has had custody of T and only forwards it; it is never published here",
+    ),
     Place.PUBLISHED: ("handoff/N", "claimable"),
     Place.ACCEPTED: ("relay/inbox/<peer>/N.accepted~<agent>~<nonce>", "claimed over HTTP, and by whom"),
     Place.CLAIMED: ("claimed/N", "claimed by rename (beside `N.accepted~…`: a copy, and no evidence)"),
@@ -87,8 +92,30 @@ LEGAL: tuple[Legal, ...] = (
         "final; the outcome holds state and reason, any other name of T is a leftover",
         "remove leftovers or finish their moves, forget",
     ),
-    _legal([Place.RECEIPT, Place.SENT], Role.RELAY, State.LEASED, "the next host may have the bytes", "ask it"),
-    _legal([Place.RECEIPT, Place.OUTBOX], Role.RELAY, State.STORED, "waits to be leased or sent", "go on"),
+    _legal([Place.ROUTED, Place.SENT], Role.RELAY, State.LEASED, "the next host may have the bytes", "ask it"),
+    _legal(
+        [Place.ROUTED, Place.OUTBOX],
+        Role.RELAY,
+        State.STORED,
+        "waits for the next host",
+        "offer; to one that is pushed to it may have gone: send again, past expires_at: revoke",
+    ),
+    _legal(
+        [Place.ROUTED, Place.PULLED],
+        Role.RELAY,
+        State.STORED,
+        "withdrawn before it was forwarded; no outcome yet",
+        "outcome `expired` or `revoked`",
+    ),
+    _legal([Place.ROUTED, Place.ARRIVED], Role.RELAY, State.STORED, "in custody, not yet forwarded", "forward"),
+    _legal(
+        [Place.ROUTED],
+        Role.RELAY,
+        State.STORED,
+        "somebody removed the file it stands for",
+        "look three times, then `vanished_at_target`",
+        "link it as `N.new` again, forward",
+    ),
     _legal([Place.RECEIPT, Place.ACCEPTED], Role.RECEIVER, State.CLAIMED, "claimed over HTTP", "observe, report"),
     _legal([Place.RECEIPT, Place.CLAIMED], Role.RECEIVER, State.CLAIMED, "claimed by rename", "observe, report"),
     _legal(
@@ -145,6 +172,16 @@ LEGAL: tuple[Legal, ...] = (
     _legal([Place.UNTAKEN], Role.LOCAL, "untaken", "not in custody", "take, or leave alone"),
 )
 """Furthest place first (R6): the first row whose names are all there says what is known."""
+
+
+LENT = _legal(
+    [Place.SENT],
+    Role.SENDER,
+    State.LEASED,
+    "the peer dials in, and may have the bytes",
+    "offer again unless told",
+)
+"""What sent/ alone says of a peer whose note tells that it pulls (docs/custody.md section 11.3)."""
 
 
 def legal_for(places: Collection[Place]) -> Legal | None:

@@ -5,15 +5,17 @@ must stay true: files come and go while we look, so whatever vanishes is skipped
 found here.
 """
 
+import functools
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from handoffd.custody.acquaintance import NOTE_LIMIT_BYTES, PULL, BadNote, read_note
 from handoffd.custody.entry import Entry, Standing, ended_entry, open_entry
-from handoffd.custody.layout import CLAIMED, HANDOFF, OUTCOME, outcome_name
-from handoffd.custody.place import Place, legal_for
+from handoffd.custody.layout import CLAIMED, HANDOFF, OUTCOME, PEERS, outcome_name
+from handoffd.custody.place import LENT, Place, legal_for
 from handoffd.custody.sighting import BY_PEER, Sighting, in_handoff, in_outcome
 from handoffd.protocol.name import TransferId, is_transfer_id, suffixed, tid_of_published
 from handoffd.protocol.payload import transfer_id
@@ -39,7 +41,8 @@ class Reading:
         for seen in self._sightings():
             found.setdefault(seen.tid or seen.path, {})[seen] = None
         claimed = set(_names(self.root / CLAIMED))
-        made = (self._standing(tuple(seen), claimed) for seen in found.values())
+        dials_in = functools.cache(self._dials_in)
+        made = (self._standing(tuple(seen), claimed, dials_in) for seen in found.values())
         return [standing for standing in made if standing is not None]
 
     def oldest_first(self, standings: Iterable[Standing]) -> list[Standing]:
@@ -95,12 +98,22 @@ class Reading:
         for name in filter(tid_of_published, _names(self.root / HANDOFF)):
             yield from _seen(in_handoff(name))
 
-    def _standing(self, seen: tuple[Sighting, ...], claimed: set[str]) -> Standing | None:
+    def _standing(
+        self, seen: tuple[Sighting, ...], claimed: set[str], dials_in: Callable[[str | None], bool]
+    ) -> Standing | None:
         tid = seen[0].tid
         if tid is not None:
             seen += tuple(self._claims(tid, {item.place: item for item in seen}, claimed)) + self._outcomes(tid)
         row = legal_for({item.place for item in seen})
+        if row is not None and row.needs == LENT.needs and dials_in(_peer_at(Place.SENT, seen)):
+            row = LENT
         return Standing(tid, seen, row) if row else None
+
+    def _dials_in(self, peer: str | None) -> bool:
+        read = read_file(self.root / PEERS / f"{peer}.json", NOTE_LIMIT_BYTES)
+        with suppress(BadNote):
+            return read is not None and read_note(read[0])[1] == PULL
+        return False
 
     def _claims(self, tid: TransferId, held: dict[Place, Sighting], claimed: set[str]) -> Iterator[Sighting]:
         if Place.SENT in held:
@@ -144,15 +157,29 @@ class Reading:
         return None if found is None else ended_entry(*found, sightings)
 
     def _if_meant(self, standing: Standing, ident: str) -> Entry | None:
+        if is_transfer_id(ident) and standing.tid not in (None, ident):
+            return None  # not worth reading its bytes
         entry = self.entry(standing)
         return entry if entry and (entry.handoff_id == ident or _is_prefix(ident, entry.tid)) else None
 
+    def unreadable(self, ident: str) -> list[TransferId]:
+        """Return the T that this T or prefix means whose outcome stands and cannot be read."""
+        return [tid for tid in self._outcomes_named(ident) if self.outcome(tid) is None]
+
     def _outcomes_of(self, ident: str) -> list[TransferId]:
-        seen = (in_outcome(name) for name in _names(self.root / OUTCOME))
-        tids = [each.tid for each in seen if each and each.tid and each.place is Place.OUTCOME]
         # By name first: a handoff_id that is also the beginning of some T is not worth reading every outcome for.
-        by_name = [tid for tid in tids if _is_prefix(ident, tid)]
-        return by_name or [tid for tid in tids if self._outcome_names(tid, ident)]
+        by_name = self._outcomes_named(ident)
+        if by_name or is_transfer_id(ident):
+            return by_name
+        return [tid for tid in self._outcome_tids() if self._outcome_names(tid, ident)]
+
+    def _outcomes_named(self, ident: str) -> list[TransferId]:
+        return [tid for tid in self._outcome_tids() if _is_prefix(ident, tid)]
+
+    def _outcome_tids(self) -> Iterator[TransferId]:
+        for seen in map(in_outcome, _names(self.root / OUTCOME)):
+            if seen and seen.tid and seen.place is Place.OUTCOME:
+                yield seen.tid
 
     def _outcome_names(self, tid: TransferId, ident: str) -> bool:
         read = read_file(self.root / OUTCOME / outcome_name(tid))
@@ -177,6 +204,10 @@ def read_file(path: Path, limit_bytes: int = ROUTE_LIMIT_BYTES) -> tuple[bytes, 
 
 def _is_prefix(ident: str, tid: TransferId) -> bool:
     return len(ident) >= SHORTEST_PREFIX and tid.startswith(ident)
+
+
+def _peer_at(place: Place, seen: Iterable[Sighting]) -> str | None:
+    return next((each.peer for each in seen if each.place is place), None)
 
 
 def _seen(sighting: Sighting | None) -> tuple[Sighting, ...]:

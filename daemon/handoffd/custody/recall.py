@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from handoffd.custody import layout
 from handoffd.custody.admit import Admitter
 from handoffd.custody.closing import Close, Closing
+from handoffd.custody.ending import Ending
 from handoffd.custody.ledger import Facts, Place, Receipt
 from handoffd.custody.message import Batch
 from handoffd.custody.observe import Observer
+from handoffd.custody.send import Sender
 from handoffd.custody.tree import BadOutcome, Tree
 from handoffd.protocol.name import TransferId
 from handoffd.protocol.reason import Delivered, Reason
@@ -22,11 +24,15 @@ from handoffd.protocol.timing import EXPIRY_GRACE_S
 class Recall:
     """Takes tokens back."""
 
-    def __init__(self, tree: Tree, closing: Closing, observer: Observer, admitter: Admitter) -> None:
+    def __init__(
+        self, tree: Tree, closing: Closing, observer: Observer, admitter: Admitter, sender: Sender, ending: Ending
+    ) -> None:
         self._tree = tree
         self._closing = closing
         self._observer = observer
         self._admitter = admitter
+        self._sender = sender
+        self._ending = ending
 
     def janitor(self) -> None:
         """Withdraw what is past expires_at + EXPIRY_GRACE_S, unless the clock has just jumped."""
@@ -48,8 +54,8 @@ class Recall:
             try:
                 (back if self._take_back(receipt, reason) else lost).append(receipt)
             except OSError as error:  # this one waits for the next tick; the others must not
-                detail = f"cannot be taken back: {error.strerror}"
-                self._tree.note_edge("parked", receipt.facts, role="receiver", peer=receipt.peer, detail=detail)
+                words = f"cannot be taken back: {error.strerror}"
+                self._tree.note_edge("parked", receipt.facts, role=receipt.role, peer=receipt.peer, detail=words)
         self._closing.close(
             Close(receipt, receipt.ends_as or reason, detail, flush=(layout.inbox(receipt.peer), layout.HANDOFF))
             for receipt in back
@@ -91,8 +97,17 @@ class Recall:
         mine = [self._own_receipt(asked, tid) for tid in asked.tids]
         waiting = [r for r in mine if r is not None and r.place in (Place.NEW, Place.OFFERED, Place.PULLED)]
         self.pull(waiting, Reason.REVOKED, f"revoked by {asked.peer}")
+        self._pass_on([r for r in mine if r is not None and r.place == Place.FORWARDED], f"revoked by {asked.peer}")
         self._entomb(asked)
         return tuple(self._answer(asked, tid) for tid in asked.tids)
+
+    def _pass_on(self, forwarded: Iterable[Receipt], detail: str) -> None:
+        """End alone what has not left this host; ask the next one for an end of the rest (section 11.6)."""
+        for receipt in forwarded:
+            sending = self._tree.ledger.sendings.get(receipt.tid)
+            if sending is not None:
+                self._sender.recall(sending, detail)
+        self._ending.flush()
 
     def _own_receipt(self, asked: Batch, tid: TransferId) -> Receipt | None:
         receipt = self._tree.ledger.receipts.get(tid)
@@ -118,8 +133,16 @@ class Recall:
         receipt = self._own_receipt(asked, tid)
         if receipt is not None:
             return self._admitter.record(receipt)
+        if self._tree.ledger.goes_round(tid, asked.peer):
+            return self.circle(tid, asked.peer)
         try:
             record = self._tree.outcome(tid)
         except BadOutcome:
             return None  # no verdict that we could give
         return record if record is not None and record.peer == asked.peer else None
+
+    def circle(self, tid: TransferId, peer: str, why: str = "") -> Record:
+        """Return what a peer is told of a T that this host sends itself: it stands in no file, for that is the
+        sending's to end (section 11.3)."""
+        detail = why or f"came round in a circle: {self._tree.settings.host} sends the same bytes itself"
+        return self._tree.ending(Facts(tid), Reason.UNROUTABLE, Delivered.NOT_DELIVERED, peer, None, detail)

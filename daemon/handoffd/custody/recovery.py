@@ -7,14 +7,19 @@ last, and every step can be interrupted and repeated.
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from handoffd.custody import layout
+from handoffd.custody.acquaintance import Acquaintances
 from handoffd.custody.admit import Admitter
 from handoffd.custody.closing import Close, Closing
 from handoffd.custody.ending import Ending
 from handoffd.custody.filesystem import NotRegular
+from handoffd.custody.forward import Forwarder
+from handoffd.custody.household import SHARED
 from handoffd.custody.ledger import RECENT_LIMIT, Facts, Place, Receipt, Sending, facts_in
+from handoffd.custody.message import Waiting
 from handoffd.custody.observe import Observer
 from handoffd.custody.recall import Recall
 from handoffd.custody.send import Sender
@@ -22,14 +27,16 @@ from handoffd.custody.take import Taker
 from handoffd.custody.tree import BadOutcome, Tree
 from handoffd.protocol.moment import format_moment, parse_moment
 from handoffd.protocol.name import (
+    ROUTED,
     BadName,
     FileName,
     TransferId,
+    is_peer_name,
     is_transfer_id,
     parse_accepted,
     parse_outbox,
     parse_taking,
-    peer_name,
+    routed_name,
     tid_of_published,
 )
 from handoffd.protocol.payload import transfer_id
@@ -46,6 +53,7 @@ class Found:
     """The names that one N has in inbox/<peer>/."""
 
     receipt: bool = False
+    routed: bool = False
     new: bool = False
     pulled: bool = False
     accepted: str | None = None
@@ -62,6 +70,8 @@ class Steps:
     recall: Recall
     taker: Taker
     sender: Sender
+    peers: Acquaintances
+    forwarder: Forwarder
 
 
 class Recovery:
@@ -71,6 +81,8 @@ class Recovery:
         self._tree = tree
         self._steps = steps
         self.power_cut = False
+        self._carried: dict[TransferId, tuple[str, str]] = {}
+        self._joined: dict[TransferId, Sending] = {}
 
     # ------------------------------------------------------------ start
 
@@ -81,13 +93,19 @@ class Recovery:
         self.power_cut = self._is_power_cut(boot_id)
         self._load_epoch()
         self._quarantine_strays()
+        self._load_notes()
+        self._carried = self._carried_by()
         self._remember_outcomes()
         for peer in self._peers_in(layout.INBOX):
             self._recover_inbox(peer)
+        # All of sent/ first: what a power cut shows under two names may have two peers (R6).
+        for kind, place in ((layout.SENT, layout.sent), (layout.OUTBOX, layout.outbox)):
+            for peer in self._peers_in(kind):
+                self._recover_outbox(peer, place(peer))
         for peer in self._peers_in(layout.OUTBOX):
-            self._recover_outbox(peer)
             self._warn_of_stranger(peer)
         self._steps.ending.flush()
+        self._recall_wishes()
         # The boot note comes last: until then a crash leaves this a power-cut start (section 13).
         self._tree.put_note(layout.RELAY, "boot", boot_id.encode() + b"\n")
         self._steps.admitter.publish_waiting()
@@ -102,18 +120,22 @@ class Recovery:
             fs.make_directory(directory, 0o700)
         for name in fs.names(layout.TMP):
             fs.unlink(layout.TMP, name)
-        layout.probe(fs, self._tree.salt()[:16])
+        layout.probe(fs)
         peers = {str(peer) for peer in self._tree.settings.peers}
         for kind in (layout.OUTBOX, layout.SENT, layout.INBOX):
-            peers.update(name for name in fs.names(kind) if _is_peer(name))
+            peers.update(name for name in self._peers_in(kind) if kind == layout.INBOX or not name.startswith(SHARED))
         for peer in sorted(peers):
             self._tree.open_peer(peer)
+        self._tree.open_shared([name for name in fs.names(layout.OUTBOX) if name.startswith(SHARED)])
         # What is seen from here on is durable: nothing below may rest on a name that a power cut takes back.
         kept = [directory for peer in sorted(peers) for directory in layout.directories_of(peer)]
+        kept += [layout.outbox(name) for name in self._peers_in(layout.OUTBOX) if name.startswith(SHARED)]
         fs.sync_directories([*layout.AGENTS_DIRECTORIES, *layout.RELAY_DIRECTORIES, *kept])
 
     def _peers_in(self, kind: str) -> list[str]:
-        return sorted(name for name in self._tree.fs.names(kind) if _is_peer(name))
+        """Return each `<peer>` with a directory of this kind; what was leased or sent has one host."""
+        named = sorted(name for name in self._tree.fs.names(kind) if is_peer_name(name))
+        return [name for name in named if kind != layout.SENT or not name.startswith(SHARED)]
 
     def _note(self, name: str) -> bytes | None:
         try:
@@ -150,6 +172,26 @@ class Recovery:
         self._tree.epoch = self._tree.salt()[:32]
         self._tree.put_note(layout.RELAY, "epoch", self._tree.epoch.encode() + b"\n")
 
+    def _load_notes(self) -> None:
+        """Read what was known of the peers' trees; a changed mode moves what the old one left (section 11.7)."""
+        peers = self._steps.peers
+        for peer in dict.fromkeys([*map(str, self._tree.settings.peers), *self._peers_in(layout.SENT)]):
+            peers.load(peer)
+            if peers.has_changed(peer):
+                peers.change_mode_at_start(peer)
+        for where in self._peers_in(layout.OUTBOX):
+            peers.settle_shared_at_start(where)
+
+    def _carried_by(self) -> dict[TransferId, tuple[str, str]]:
+        """Return, for each T in outbox/ or sent/, the peer and the place that counts: sent/ before outbox/ (R6)."""
+        found: dict[TransferId, tuple[str, str]] = {}
+        for kind, place in ((layout.OUTBOX, layout.outbox), (layout.SENT, layout.sent)):
+            for peer in self._peers_in(kind):
+                for name in self._tree.fs.names(place(peer)):
+                    with suppress(BadName):
+                        found[parse_outbox(name)[0]] = (peer, place(peer))
+        return found
+
     def _quarantine_strays(self) -> None:
         """Published names nobody holds a receipt for (section 8, last point); those held, recovery pulls or observes.
 
@@ -167,7 +209,7 @@ class Recovery:
         for name in self._tree.fs.names(layout.OUTCOME):
             tid = name.removesuffix(".json")
             record = self._read_outcome(TransferId(tid)) if is_transfer_id(tid) else None
-            if record is not None:
+            if record is not None and not self._tree.forget_canary(record):
                 self._remember_outcome(record)
                 if record.handoff_id is not None:
                     labels.append((record.at, record.tid, record.handoff_id))
@@ -182,8 +224,27 @@ class Recovery:
         young = expires_at + SIGNATURE_MEMORY_S > self._tree.clock.wall()
         if young and record.reason not in (Reason.VARIANT, Reason.MALFORMED):
             self._tree.ledger.signatures.reserve(record.identity, record.tid, expires_at)
-        if record.sender in self._tree.settings.agents and record.peer in self._tree.settings.peers:
-            self._steps.ending.owe_forget(str(record.peer), record.tid, expires_at)
+        if record.peer in self._tree.settings.peers:
+            self._remember_for_peer(record, str(record.peer), expires_at)
+        elif record.peer == f"{SHARED}{record.to}":
+            self._steps.ending.forgotten(record.tid, expires_at)  # no home had it
+        if record.onward is not None and self._pushes_to(record.onward) and record.tid not in self._carried:
+            self._steps.ending.owe_forget(record.onward, record.tid, None)
+
+    def _pushes_to(self, peer: str) -> bool:
+        return peer in self._tree.settings.peers and not self._tree.settings.is_leased(peer)
+
+    def _remember_for_peer(self, record: Record, peer: str, expires_at: float) -> None:
+        tree = self._tree
+        own = record.sender in tree.settings.agents and record.onward is None
+        if own and peer in tree.settings.pulls:
+            self._steps.ending.forgotten(record.tid, expires_at)
+        elif (
+            own and record.tid not in self._carried
+        ):  # else when its last moves are made: its artefact may be there yet
+            self._steps.ending.owe_forget(peer, record.tid, expires_at)
+        if tree.ledger.is_kept_for(peer) and (not own or _came_here(record)):
+            tree.ledger.keep_for_telling(peer).note(record.tid)
 
     def _read_outcome(self, tid: TransferId) -> Record | None:
         try:
@@ -211,9 +272,12 @@ class Recovery:
         # Claims made since the directories were opened are told like all others, so they are flushed like them.
         self._tree.fs.sync_directories((layout.CLAIMED, layout.HANDOFF))
         self._steps.closing.close(closes)
-        if self.power_cut and any(one.receipt.tid in self._tree.ledger.receipts for one in closes):
+        if self.power_cut and any(self._is_in_doubt(one.receipt.tid) for one in closes):
             # With `boot` written, the next start would take these for untouched by the power cut.
             raise OSError(errno.ENOSPC, "outcomes of a power-cut start were not written; free some space")
+
+    def _is_in_doubt(self, tid: TransferId) -> bool:
+        return tid in self._tree.ledger.receipts or tid in self._tree.ledger.aside
 
     def _clear(self, peer: str, name: FileName, have: Found, record: Record) -> None:
         """Outcome and any other name: pull or remove the rest."""
@@ -234,7 +298,7 @@ class Recovery:
 
     def _recover_receipt(self, peer: str, name: FileName, tid: TransferId, have: Found, closes: list[Close]) -> None:
         fs, own = self._tree.fs, layout.inbox(peer)
-        if not have.receipt:
+        if not (have.receipt or have.routed):
             if have.new:
                 fs.unlink(own, f"{name}.new")  # never acknowledged
             elif have.pulled or have.accepted:
@@ -243,22 +307,56 @@ class Recovery:
         receipt = self._receipt(peer, name, tid, have)
         self._tree.ledger.add_receipt(receipt)
         self._tree.ledger.signatures.reserve(receipt.facts.identity, tid, receipt.facts.expires_at)
-        self._tree.ledger.feed(peer).note(tid)
+        self._tree.ledger.note(peer, tid)
+        if receipt.routed:
+            self._recover_routed(receipt, have, closes)
+            return
         self._locate(receipt, have)
         if receipt.place == Place.PULLED:
             closes.append(self._close_pulled(receipt))
-        elif self.power_cut:
+        elif self.power_cut and not receipt.facts.is_canary:  # which no agent has ever seen
             self._doubt(receipt, have, closes)
+        elif receipt.place == Place.OFFERED and receipt.facts.to is not None:
+            self._tree.tell(Waiting(receipt.facts.to, name, receipt.facts))  # nobody may have been woken for it
+
+    def _recover_routed(self, receipt: Receipt, have: Found, closes: list[Close]) -> None:
+        """What is only forwarded was never published: neither a power cut nor an agent makes it uncertain (11.7)."""
+        fs, own, name = self._tree.fs, layout.inbox(receipt.peer), receipt.name
+        carried = self._carried.get(receipt.tid)
+        if carried is not None:
+            for stale in (f"{name}.new", f"{name}.pulled"):
+                fs.unlink(own, stale)
+            peer, place = carried
+            # What lies in outbox/ for a peer that we push to may have been sent by an earlier process.
+            doubtful = 0 if self._steps.peers.pulls(peer) else 1
+            self._joined[receipt.tid] = self._steps.forwarder.join(receipt, peer, place, doubtful=doubtful)
+        elif have.pulled:
+            fs.unlink(own, f"{name}.new")
+            receipt.place = Place.PULLED
+            closes.append(self._close_pulled(receipt))
+        elif have.new or self.power_cut:
+            if not have.new:
+                fs.link(own, receipt.receipt_name, own, f"{name}.new")  # b5 had not passed
+            receipt.place, receipt.state = Place.NEW, State.STORED
+        else:
+            receipt.place = Place.AWAY
+            detail = "somebody removed the file that was to be forwarded"
+            closes.append(Close(receipt, Reason.VANISHED_AT_TARGET, detail))
 
     def _receipt(self, peer: str, name: FileName, tid: TransferId, have: Found) -> Receipt:
         own = layout.inbox(peer)
-        source = name if have.receipt else (have.accepted or (f"{name}.pulled" if have.pulled else f"{name}.new"))
+        held = routed_name(name) if have.routed else name
+        source = (
+            held
+            if have.receipt or have.routed
+            else (have.accepted or (f"{name}.pulled" if have.pulled else f"{name}.new"))
+        )
         try:
             data, seen = self._tree.fs.read(own, source)
             facts, inode, changed = facts_in(tid, data), seen.inode, seen.mtime_ns
         except (FileNotFoundError, NotRegular):
             facts, inode, changed = Facts(tid), 0, 0
-        receipt = Receipt(facts, peer, name, inode, Place.AWAY, State.STORED, published_ns=changed)
+        receipt = Receipt(facts, peer, name, inode, Place.AWAY, State.STORED, published_ns=changed, routed=have.routed)
         if have.accepted:
             winner = parse_accepted(have.accepted)
             assert winner is not None
@@ -282,7 +380,7 @@ class Recovery:
             self._tree.quarantine(layout.HANDOFF, name, "a staler name of a file that went on", receipt.facts)
 
     def _close_pulled(self, receipt: Receipt) -> Close:
-        if self.power_cut:
+        if self.power_cut and not receipt.routed:
             reason = Reason.UNCERTAIN_POWER_LOSS
         else:
             late = self._tree.clock.wall() > receipt.facts.expires_at
@@ -314,39 +412,49 @@ class Recovery:
 
     # ------------------------------------------------------------ sender's table
 
-    def _recover_outbox(self, peer: str) -> None:
-        self._steps.sender.load_epoch(peer)
-        for place in (layout.sent(peer), layout.outbox(peer)):
-            for name in self._tree.fs.names(place):
-                if parse_taking(name) is not None:
-                    self._steps.taker.linger(peer, name)
-                else:
-                    self._recover_sending(peer, place, name)
+    def _recover_outbox(self, peer: str, place: str) -> None:
+        for name in self._tree.fs.names(place):
+            if parse_taking(name) is not None:
+                self._steps.taker.linger(peer, name)
+            else:
+                self._recover_sending(peer, place, name)
+
+    def _recall_wishes(self) -> None:
+        """Go on asking for what its writer wants back (section 7); a wish that has nothing to wish for goes."""
+        for name in self._tree.fs.names(layout.WISH):
+            sending = self._tree.ledger.sendings.get(TransferId(name))
+            if sending is not None and sending.outcome is None:
+                sending.withdrawn = True
+            elif is_transfer_id(name):
+                self._tree.fs.unlink(layout.WISH, name)
 
     def _warn_of_stranger(self, peer: str) -> None:
         """Files of a peer that is configured no more stay, and end by the same rules (section 7)."""
         held = sum(1 for _ in self._tree.ledger.sendings_to(peer))
-        if held and peer not in self._tree.settings.peers:
+        if held and not set(self._tree.settings.homes.takers(peer)) & set(self._tree.settings.peers):
             detail = f"{held} handoffs for a peer that is not configured; add it again, or they end in doubt"
+            if peer.startswith(SHARED):
+                detail = f"{held} handoffs for {peer[1:]}, which no peer lists now; list it again, or they expire"
             self._tree.journal.write("peer_unknown", peer=peer, detail=detail)
 
     def _recover_sending(self, peer: str, place: str, name: str) -> None:
         try:
             tid, file = parse_outbox(name)
-            data, _ = self._tree.fs.read(place, name)
+            data, seen = self._tree.fs.read(place, name)
         except (BadName, NotRegular):
             self._tree.quarantine(place, name, "not a name of ours in outbox/ or sent/")
             return
         intact = transfer_id(data) == tid
-        sending = Sending(facts_in(tid, data) if intact else Facts(tid), peer, file, place, doubtful=1)
-        sending.state = State.STORED if place == layout.sent(peer) else State.QUEUED
+        sending = self._joined.pop(tid, None)
+        if sending is None:
+            sending = self._sending(tid, file, peer, place, data if intact else None, seen.mtime_ns)
         record = self._read_outcome(tid)
         if record is not None:
             sending.outcome = record
             self._tree.ledger.add_sending(sending)
-            self._steps.ending.finish_or_keep(sending, record)
-        elif tid in self._tree.ledger.sendings:
-            self._tree.quarantine(place, name, "a staler name: sent/ has it too (R6)")
+            self._steps.ending.last.make(sending, record)
+        elif tid in self._tree.ledger.sendings and intact:
+            self._tree.fs.unlink(place, name)  # a rename shown twice after a power cut: sent/ has it too (R6)
         elif not intact:
             self._tree.quarantine(place, name, "bytes do not hash to T")
             self._tree.ledger.add_sending(sending)
@@ -354,6 +462,19 @@ class Recovery:
         else:
             self._tree.ledger.signatures.reserve(sending.facts.identity, tid, sending.facts.expires_at)
             self._tree.ledger.add_sending(sending)
+
+    def _sending(
+        self, tid: TransferId, file: FileName, peer: str, place: str, data: bytes | None, since_ns: int
+    ) -> Sending:
+        """Return the entry of a file in outbox/ or sent/; `data` None: its bytes are not T's."""
+        pulls, is_sent = self._steps.peers.pulls(peer), place == layout.sent(peer)
+        # A peer that pulls has had nothing but what is in sent/; one that we push to may have had everything.
+        doubtful = 0 if pulls else 1
+        facts = facts_in(tid, data) if data is not None else Facts(tid)
+        sending = Sending(facts, peer, file, place, since_ns, doubtful=doubtful)
+        if is_sent:
+            sending.state = State.LEASED if pulls else State.STORED
+        return sending
 
     # ------------------------------------------------------------ orderly stop
 
@@ -396,13 +517,6 @@ def _furthest(have: Found, *, claimed: bool, offered: bool) -> str:
     return Place.OFFERED if offered else Place.NEW
 
 
-def _is_peer(name: str) -> bool:
-    try:
-        return bool(peer_name(name))
-    except BadName:
-        return False
-
-
 def _sort_name(name: str, found: dict[FileName, Found]) -> bool:
     """Enter one name of inbox/<peer>/; tell whether it has a form that we make."""
     accepted = parse_accepted(name)
@@ -416,6 +530,8 @@ def _sort_name(name: str, found: dict[FileName, Found]) -> bool:
         have.new = True
     elif suffix == ".pulled":
         have.pulled = True
+    elif suffix == ROUTED:
+        have.routed = True
     else:
         have.receipt = True
     return True
@@ -423,4 +539,9 @@ def _sort_name(name: str, found: dict[FileName, Found]) -> bool:
 
 def _split(name: str) -> tuple[str, str]:
     stem, suffix = os.path.splitext(name)
-    return (stem, suffix) if suffix in (".new", ".pulled") else (name, "")
+    return (stem, suffix) if suffix in (".new", ".pulled", ROUTED) else (name, "")
+
+
+def _came_here(record: Record) -> bool:
+    """Tell whether an outcome may be one that a peer is to be told: a tombstone, or one of a published name."""
+    return record.file is None or tid_of_published(record.file) == record.tid

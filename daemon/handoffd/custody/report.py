@@ -5,16 +5,18 @@ stay true: unknown and foreign look the same, and an outcome is deleted only whe
 """
 
 from contextlib import suppress
+from dataclasses import replace
 
 from handoffd.custody import layout
 from handoffd.custody.admit import Admitter, problem
 from handoffd.custody.message import Answer, Batch, Lookup, Principal, StatesNews, StatesQuery
+from handoffd.custody.passing import forget_copies
 from handoffd.custody.send import Sender
 from handoffd.custody.tree import BadOutcome, Tree
 from handoffd.protocol.moment import parse_moment
 from handoffd.protocol.name import TransferId, is_transfer_id
 from handoffd.protocol.payload import transfer_id
-from handoffd.protocol.reason import Problem, rises
+from handoffd.protocol.reason import Problem, State, rises
 from handoffd.protocol.record import Record
 from handoffd.protocol.timing import HOUR_S, PAYLOAD_LIMIT_BYTES, STATES_ITEMS
 
@@ -73,6 +75,8 @@ class Reporter:
         if not asked.artefact:
             return Answer(200, tid=record.tid, record=record)
         data = self._artefact(record)
+        if data is None and self._is_coming(record):
+            return problem(Problem.UNAVAILABLE, record.tid, "its artefact is on its way to this host; ask again")
         if data is None or record.artefact is None:
             return problem(Problem.NOT_FOUND, record.tid, "it has no artefact here")
         return Answer(200, tid=record.tid, record=record, data=data, artefact_name=record.artefact.name)
@@ -92,12 +96,27 @@ class Reporter:
             return self._sender.record(sending)
         return self._tree.outcome(tid)
 
+    def tellable(self, tid: TransferId) -> Record | None:
+        """Return what a peer that we dial is told of T: of an end not before its artefact is here to be brought along,
+        until then that it is claimed."""
+        record = self.record(tid)
+        if record is None or not self._is_coming(record):
+            return record
+        at = record.edges.get(State.CLAIMED.value) or record.at
+        return replace(record, state=State.CLAIMED, at=at, reason=None, delivered=None, artefact=None, detail="")
+
+    def _is_coming(self, record: Record) -> bool:
+        """Tell whether the artefact of what we only passed on has yet to come from the next host."""
+        return record.artefact is not None and record.onward is not None and record.tid in self._tree.ledger.sendings
+
     def _artefact(self, record: Record) -> bytes | None:
         if record.artefact is None or record.artefact.size > PAYLOAD_LIMIT_BYTES:
             return None
-        for directory in (layout.ARCHIVE, layout.REJECTED):
+        passed = (layout.OUTCOME, layout.passed_artefact(record.tid))
+        own = ((directory, record.artefact.name) for directory in (layout.ARCHIVE, layout.REJECTED))
+        for directory, name in (passed,) if record.onward is not None else own:
             try:
-                data, _ = self._tree.fs.read(directory, record.artefact.name, PAYLOAD_LIMIT_BYTES)
+                data, _ = self._tree.fs.read(directory, name, PAYLOAD_LIMIT_BYTES)
             except (OSError, ValueError):
                 continue
             if transfer_id(data) == record.artefact.sha256:
@@ -111,6 +130,7 @@ class Reporter:
         return tuple(self._forget_one(asked.peer, tid) for tid in asked.tids)
 
     def _forget_one(self, peer: str, tid: TransferId) -> Record | None:
+        self._tree.ledger.forget_telling(peer, tid)
         try:
             record = self._tree.outcome(tid) if tid not in self._tree.ledger.receipts else None
         except BadOutcome:
@@ -118,6 +138,8 @@ class Reporter:
         if record is None or record.peer != peer:
             return None
         self._tree.ledger.feed(peer).drop(tid)
+        if record.onward is not None:
+            forget_copies(self._tree, tid)
         self._tree.ledger.forgettable.add(tid, self._expiry(record) + self._tree.settings.forget_after_s)
         return record
 
@@ -168,6 +190,7 @@ class Reporter:
         self._tree.fs.sync_directories([layout.HANDOFF, *kept])
         for name in names:
             self._tree.fs.unlink(layout.OUTCOME, name)
+            self._tree.ledger.has_gone(TransferId(name.removesuffix(".json")))
 
 
 def _may_read(principal: Principal, record: Record) -> bool:

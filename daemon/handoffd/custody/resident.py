@@ -12,6 +12,7 @@ from handoffd.custody.ending import Ending
 from handoffd.custody.filesystem import Stat
 from handoffd.custody.judgement import Judgement
 from handoffd.custody.ledger import Facts, facts_in
+from handoffd.custody.message import Waiting
 from handoffd.custody.tree import Settings, Tree
 from handoffd.protocol.name import TransferId
 from handoffd.protocol.payload import transfer_id
@@ -80,6 +81,13 @@ class Residents:
         self._known[name] = Resident(seen, verdict, since, facts, self._tree.settings)
         if known is None or known.verdict.word != verdict.word:
             self._tell_left(name, verdict, facts)
+        if known is None or not known.seen.same_bytes_as(seen):
+            self._tell_waiting(name, seen, verdict, facts)
+
+    def _tell_waiting(self, name: str, seen: Stat, verdict: Judgement, facts: Facts) -> None:
+        late = verdict.expires_at is not None and self._tree.clock.wall() > verdict.expires_at
+        if verdict.word == "local" and facts.to is not None and not late:
+            self._tree.tell(Waiting(facts.to, name, facts, seen.mtime_ns))
 
     def _tell_left(self, name: str, verdict: Judgement, facts: Facts) -> None:
         if verdict.word == "broken":

@@ -6,109 +6,84 @@ have been sent is never ended by this host's clock alone (I5).
 """
 
 import heapq
-import json
+import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from handoffd.custody import layout
+from handoffd.custody.acquaintance import Acquaintances
 from handoffd.custody.ending import Ending
+from handoffd.custody.entry import DOUBT_AFTER_S
 from handoffd.custody.filesystem import NotRegular
-from handoffd.custody.ledger import Sending
+from handoffd.custody.ledger import Receipt, Sending
 from handoffd.custody.message import Attempt, Batch, Debts, Hello, Landing, Mirror, Offer, Owed, Settlement, Want
 from handoffd.custody.tree import Tree
 from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.payload import transfer_id
-from handoffd.protocol.reason import Reason, State, rises
-from handoffd.protocol.record import Record
-from handoffd.protocol.timing import DEBTS_S, DOUBT_ASK_S, EXPIRY_GRACE_S, REVOKE_AFTER_S, STATES_ITEMS, retry_delay_s
+from handoffd.protocol.reason import Problem, Reason, State, rises
+from handoffd.protocol.record import Record, as_heard
+from handoffd.protocol.timing import (
+    DEBTS_S,
+    DOUBT_ASK_S,
+    EXPIRY_GRACE_S,
+    HOUR_S,
+    REVOKE_AFTER_S,
+    STATES_ITEMS,
+    retry_delay_s,
+)
 
+LOST = "the peer no longer knows what it had stored"
 PERMANENT = {403: Reason.REFUSED_POLICY, 413: Reason.TOO_LARGE, 421: Reason.UNROUTABLE}
 """Refusals that do not wait out the lifetime once every attempt is closed (section 5)."""
-NOTE_LIMIT_BYTES = 4096
-DAMAGED = ""
-"""Stands for the epoch of a note that cannot be read."""
-SILENT_S = 3_600.0
-"""A peer unheard for so long is silent (section 7); a link that works says hello every 25 s."""
-WAKE_S = 60.0
-"""After a start or a sleep of ours a peer has at least this long to be heard."""
 
 
 class Sender:
     """Carries what was taken."""
 
-    def __init__(self, tree: Tree, ending: Ending, chance: Callable[[], float]) -> None:
+    def __init__(self, tree: Tree, ending: Ending, peers: Acquaintances, chance: Callable[[], float]) -> None:
         self._tree = tree
         self._ending = ending
         self._chance = chance
-        self._epochs: dict[str, str] = {}
-        self._heard_b: dict[str, float] = {}
-        self._ticked_b = tree.clock.boottime()
+        self._peers = peers
 
     # ------------------------------------------------------------ the peer's epoch (section 8)
 
-    def load_epoch(self, peer: str) -> None:
-        """Read the note of the peer's tree."""
-        try:
-            data, _ = self._tree.fs.read(layout.PEERS, f"{peer}.json", NOTE_LIMIT_BYTES)
-            epoch = json.loads(data)["epoch"]
-        except FileNotFoundError:
-            return
-        except (ValueError, KeyError, TypeError):
-            epoch = None
-        # A damaged note is not first contact: no epoch equals it, so all the peer may have had ends first.
-        self._epochs[peer] = epoch if isinstance(epoch, str) else DAMAGED
-
-    def _hear(self, peer: str) -> None:
-        self._heard_b[peer] = self._tree.clock.boottime()
-
-    def _is_silent(self, peer: str) -> bool:
-        """Tell whether the peer has said nothing for SILENT_S, counted from our start at the earliest."""
-        now_b = self._tree.clock.boottime()
-        return now_b - self._heard_b.setdefault(peer, now_b - SILENT_S + WAKE_S) > SILENT_S
-
-    def _notice_sleep(self) -> None:
-        """After a sleep of this host no peer can have been heard: each gets WAKE_S to speak."""
-        now_b = self._tree.clock.boottime()
-        before_b, self._ticked_b = self._ticked_b, now_b
-        if now_b - before_b > WAKE_S:
-            self._heard_b = {peer: max(at_b, now_b - SILENT_S + WAKE_S) for peer, at_b in self._heard_b.items()}
-
     def hello(self, told: Hello) -> bool:
         """Take up the epoch of a fresh /hello; tell whether payloads may go out under it."""
-        self._hear(told.peer)
-        noted = self._epochs.get(told.peer)
-        if noted != told.epoch:
-            if noted is not None and not self._end_lost(told.peer):
-                return False
-            note = json.dumps({"epoch": told.epoch, "mode": "push"}).encode() + b"\n"
-            self._tree.put_note(layout.PEERS, f"{told.peer}.json", note)
-            self._epochs[told.peer] = told.epoch
+        self._peers.hear(told.peer)
+        if self._peers.pulls(told.peer) or not self.take_up(told.peer, told.epoch):
+            return False
         self._tree.tell(Owed(told.peer))
+        return True
+
+    def take_up(self, peer: str, epoch: str) -> bool:
+        """Make this the peer's epoch: what its old tree may have had ends first. False: not now. Raises OSError."""
+        if self._peers.has_changed(peer):
+            self._peers.change_mode(peer)
+        noted = self._peers.epoch(peer)
+        if noted != epoch:
+            if noted is not None and not self._end_lost(peer):
+                return False
+            self._peers.note(peer, epoch)
         return True
 
     def _end_lost(self, peer: str) -> bool:
         """The peer's tree is another one: end all it may have had, durably, before its new epoch is noted."""
-        lost = [s for s in self._tree.ledger.sendings_to(peer) if s.outcome is None and self._may_be_there(s)]
+        lost = [s for s in self._tree.ledger.sendings_to(peer) if s.outcome is None and s.may_be_there]
         for sending in lost:
             self._ending.alone(sending, Reason.PEER_LOST_STATE, "the peer's relay/ tree is a new one")
         return len(self._ending.flush()) == len(lost)
-
-    def _may_be_there(self, sending: Sending) -> bool:
-        return sending.maybe_sent or self._is_sent(sending)
-
-    @staticmethod
-    def _is_sent(sending: Sending) -> bool:
-        return sending.place.startswith(layout.SENT)
 
     # ------------------------------------------------------------ a9: offers
 
     def offers(self, want: Want) -> tuple[Offer, ...]:
         """Open an attempt for the due payloads with the oldest deadlines."""
-        if not self._epochs.get(want.peer):
+        if not self._peers.agreed(want.peer) or self._peers.pulls(want.peer):
             return ()
         ready: list[tuple[Sending, bytes]] = []
         size = 0
         for sending in heapq.nsmallest(want.items, self._due(want.peer), key=lambda one: one.facts.expires_at):
-            data = self._read_exact(sending)
+            data = self.read_exact(sending)
             if data is None:
                 continue
             size += len(data)
@@ -119,7 +94,7 @@ class Sender:
         # Opened last: an attempt that nobody hears of would stay open for ever.
         for sending, _ in ready:
             sending.flying += 1
-        return tuple(Offer(want.peer, s.tid, data, s.facts.expires_at, s.tries) for s, data in ready)
+        return tuple(Offer(want.peer, s.tid, data, s.facts.expires_at, s.tries, s.path) for s, data in ready)
 
     def _due(self, peer: str) -> Iterable[Sending]:
         now, now_b = self._tree.clock.wall(), self._tree.clock.boottime()
@@ -131,10 +106,11 @@ class Sender:
             and one.due_b <= now_b
             and one.facts.expires_at > now
             and not one.withdrawn
-            and not self._is_sent(one)
+            and not is_sent(one)
         )
 
-    def _read_exact(self, sending: Sending) -> bytes | None:
+    def read_exact(self, sending: Sending) -> bytes | None:
+        """Return the bytes of a file in outbox/; None if they cannot be read now, or are not T's: then it has ended."""
         try:
             data, _ = self._tree.fs.read(sending.place, sending.name)
         except (FileNotFoundError, NotRegular):
@@ -168,7 +144,11 @@ class Sender:
             return
         # Before anything that the disk may refuse: what stays in outbox/ must not be due again at once.
         sending.tries += 1
+        sending.posted_s = told.posted_s or sending.posted_s
         sending.due_b = self._tree.clock.boottime() + retry_delay_s(sending.tries, self._chance())
+        if sending.behind is not None and sending.maybe_sent:
+            # Its sender hears that the next host may have it.
+            self.rise(sending, State.LEASED, self._tree.now_text(), self._tree.settings.host)
         if told.attempt is Attempt.ADMITTED:
             self._admitted(sending, told)
         elif told.attempt is Attempt.ENDED:
@@ -179,21 +159,22 @@ class Sender:
     def _admitted(self, sending: Sending, told: Settlement) -> None:
         self._move_to_sent(sending)
         if told.record is None:
-            self._raise(sending, State.STORED, None)
-        else:
-            offset_ms = told.record.clock_offset_ms
-            self._raise(sending, State.STORED, told.record.edges.get("stored"), offset_ms)
-            self._take_over(sending, told.record, offset_ms)
+            self.rise(sending, State.STORED, None, sending.peer)
+            return
+        record = as_heard(told.record, sending.peer, told.clock_offset_ms)
+        by = record.timed_by("stored")
+        self.rise(sending, State.STORED, record.edges.get("stored"), by, record.ahead_ms(by))
+        self.take_over(sending, record)
 
     def _move_to_sent(self, sending: Sending) -> None:
-        if not self._is_sent(sending):
+        if not is_sent(sending):
             place = layout.sent(sending.peer)
             self._tree.fs.move(sending.place, sending.name, place, sending.name)
             sending.place = place
 
     def _ended(self, sending: Sending, told: Settlement) -> None:
         if told.record is not None and told.record.tid == sending.tid and told.record.final:
-            self._ending.as_peer_says(sending, told.record, told.record.clock_offset_ms)
+            self._ending.as_peer_says(sending, as_heard(told.record, sending.peer, told.clock_offset_ms))
         elif told.reason is not None:
             self._ending.alone(sending, told.reason, told.detail)
 
@@ -201,7 +182,8 @@ class Sender:
         if told.status or told.detail:
             sending.refusal = (f"{told.status}: {told.detail}" if told.status else told.detail)[:300]
         permanent = PERMANENT.get(told.status) if told.attempt is Attempt.NOT_ADMITTED else None
-        if permanent is not None and not sending.maybe_sent:
+        # In a circle the peer never admitted T from us and never will, whatever became of other attempts (section 5).
+        if permanent is not None and (told.problem is Problem.LOOP or not sending.maybe_sent):
             self._ending.alone(sending, permanent, told.detail)
 
     # ------------------------------------------------------------ a11, a12: following
@@ -209,10 +191,10 @@ class Sender:
     def mirror(self, told: Sequence[Mirror]) -> list[Record | None]:
         """Take over the peer's states; return, for each, the record whose artefact is to be fetched, or None."""
         for one in told:
-            self._hear(one.peer)
+            self._peers.hear(one.peer)
             sending = self._tree.ledger.sendings.get(one.record.tid)
             if sending is not None and sending.peer == one.peer and sending.outcome is None:
-                self._take_over(sending, one.record, one.clock_offset_ms)
+                self.take_over(sending, as_heard(one.record, one.peer, one.clock_offset_ms))
         self._ending.flush()
         return [self._fetchable(one.record.tid) for one in told]
 
@@ -220,47 +202,68 @@ class Sender:
         sending = self._tree.ledger.sendings.get(tid)
         return sending.outcome if sending is not None else None
 
-    def _take_over(self, sending: Sending, record: Record, clock_offset_ms: int | None) -> None:
-        if self._is_sent(sending) and record.final and record.handoff_id is None and record.reason is Reason.REVOKED:
-            # A tombstone for what the peer said it had stored: it has lost something (section 8).
-            self._ending.alone(sending, Reason.PEER_LOST_STATE, "the peer no longer knows what it had stored")
-        elif record.final:
-            self._ending.as_peer_says(sending, record, clock_offset_ms)
-        else:
-            self._climb(sending, record, clock_offset_ms)
+    def take_over(self, sending: Sending, record: Record) -> None:
+        """Take over what the peer says of a transfer, its clocks held against ours (`as_heard`).
 
-    def _climb(self, sending: Sending, record: Record, clock_offset_ms: int | None) -> None:
+        An end takes effect with the next flush of the endings.
+        """
+        # One that pulls may have been leased what it never received.
+        said_so = sending.promised if self._peers.pulls(sending.peer) else is_sent(sending)
+        if is_tombstone(record) and said_so:
+            # A tombstone for what the peer said it had stored: it has lost something (section 8).
+            self._ending.alone(sending, Reason.PEER_LOST_STATE, LOST)
+        elif record.final:
+            self._ending.as_peer_says(sending, record)
+        else:
+            self._climb(sending, record)
+
+    def _climb(self, sending: Sending, record: Record) -> None:
         # Whoever can tell a state has it, whatever became of our POST's answer; only what is in sent/ is followed.
         self._move_to_sent(sending)
         for state in (State.STORED, State.LEASED, State.PUBLISHED, State.CLAIMED):
             at = record.edges.get(state.value) or (record.at if state is record.state else None)
             if at is not None and (state is record.state or rises(state, record.state)):
-                self._raise(sending, state, at, clock_offset_ms)
+                by = record.timed_by(state.value)
+                self.rise(sending, state, at, by, record.ahead_ms(by))
         if sending.state is State.CLAIMED:
             self._ending.show_view(sending)
 
-    def _raise(self, sending: Sending, state: State, peer_at: str | None, offset_ms: int | None = None) -> None:
+    def rise(self, sending: Sending, state: State, at: str | None, by: str, ahead_ms: int | None = None) -> None:
+        """Enter a higher state, seen by that host and timed by its clock; a relay tells it to the peer it came from."""
         if not rises(sending.state, state):
             return
+        own = by == self._tree.settings.host
         sending.state = state
-        if peer_at is not None:
-            sending.edges[state.value] = peer_at
+        if at is not None:
+            sending.edges[state.value] = at
+        if not own:
+            sending.edges_by[state.value] = by
+        if ahead_ms is not None:
+            sending.clocks[by] = ahead_ms
+        if sending.behind is not None:
+            self._rise_behind(sending.behind, state)
         self._tree.note_edge(
             state.value,
             sending.facts,
-            role="sender",
+            role=sending.role,
             peer=sending.peer,
             state=state.value,
-            peer_at=peer_at,
-            clock_offset_ms=offset_ms,
+            peer_at=None if own else at,
+            timed_by=None if own or by == sending.peer else by,
+            clock_offset_ms=ahead_ms,
         )
+
+    def _rise_behind(self, receipt: Receipt, state: State) -> None:
+        if rises(receipt.state, state):
+            receipt.state = state
+            self._tree.changed(receipt.peer, receipt.tid)
 
     def lost(self, told: Batch) -> None:
         """The peer, in the same epoch, does not know T in our sent/: it has lost something (section 8)."""
         for tid in told.tids:
             sending = self._tree.ledger.sendings.get(tid)
-            if sending and sending.peer == told.peer and sending.outcome is None and self._is_sent(sending):
-                self._ending.alone(sending, Reason.PEER_LOST_STATE, "the peer no longer knows what it had stored")
+            if sending and sending.peer == told.peer and sending.outcome is None and is_sent(sending):
+                self._ending.alone(sending, Reason.PEER_LOST_STATE, LOST)
         self._ending.flush()
 
     def land(self, landed: Landing) -> None:
@@ -273,7 +276,8 @@ class Sender:
 
     def expire(self) -> None:
         """End alone what never left; give up what nobody answers for (doubt_max). Runs on every tick."""
-        self._notice_sleep()
+        self._peers.notice_sleep()
+        self._end_withdrawn()
         if self._tree.expiry_rests():
             return
         now = self._tree.clock.wall()
@@ -283,30 +287,74 @@ class Sender:
         self._ending.flush()
 
     def _expire_one(self, sending: Sending, late_s: float) -> None:
-        if not self._may_be_there(sending):
-            self._ending.alone(sending, Reason.EXPIRED, sending.refusal or "never reached the peer")
-        elif late_s > self._tree.settings.doubt_max_s and self._is_silent(sending.peer):
+        if not sending.may_be_there:
+            self._ending.alone(sending, Reason.EXPIRED, sending.refusal or self._never_left(sending.peer))
+        elif sending.facts.is_canary and late_s > EXPIRY_GRACE_S:
+            self._ending.alone(sending, Reason.OUTCOME_UNKNOWN, "no word of it came home in its lifetime")
+        elif late_s > self._doubt_max_s(sending.peer) and self._peers.is_silent(sending.peer):
             self._ending.alone(sending, Reason.OUTCOME_UNKNOWN, "the peer gave no verdict within doubt_max")
-        elif not self._is_sent(sending) and late_s > EXPIRY_GRACE_S and not sending.doubt_told:
+        elif late_s > DOUBT_AFTER_S.get(sending.state.value, math.inf) + EXPIRY_GRACE_S and not sending.doubt_told:
             sending.doubt_told = True
-            self._tree.note_edge("in_doubt", sending.facts, role="sender", peer=sending.peer, detail=sending.refusal)
+            self._tree.note_edge(
+                "in_doubt", sending.facts, role=sending.role, peer=sending.peer, detail=sending.refusal
+            )
+
+    def _never_left(self, peer: str) -> str:
+        takers = self._tree.settings.homes.takers(peer)
+        if takers == (peer,):
+            return f"never reached {peer}"
+        return f"no home of {peer[1:]} came for it: {', '.join(takers) or 'it has none now'}"
+
+    def _end_withdrawn(self) -> None:
+        """End what was withdrawn while an attempt was open that then closed, or while the disk refused the outcome."""
+        for sending in list(self._tree.ledger.sendings.values()):
+            if sending.withdrawn and sending.outcome is None and not sending.may_be_there:
+                self._ending.alone(sending, Reason.REVOKED, "withdrawn before it left")
+        self._ending.flush()
 
     def withdraw(self, tid: TransferId) -> Record | None:
-        """The writer takes it back: at once if it never left, else by asking the peer. Returns the record, or None."""
+        """The writer takes it back: at once if it never left, else by asking the peer. Returns the record, or None.
+
+        A record with a detail: the disk refused the wish, so a restart would forget it.
+        """
         sending = self._tree.ledger.sendings.get(tid)
         if sending is None:
             return self._tree.outcome(tid)
+        told = self._note_wish(sending) if sending.outcome is None else ""
+        self.recall(sending, "withdrawn before it left")
+        self._ending.flush()
+        return sending.outcome or replace(self.record(sending), detail=told)
+
+    def recall(self, sending: Sending, detail: str) -> None:
+        """Want an end: at the next flush of the endings if it never left, else the peer is asked for it."""
         if sending.outcome is None:
             sending.withdrawn, sending.asked_b = True, None
-            if not self._may_be_there(sending):
-                self._ending.alone(sending, Reason.REVOKED, "withdrawn before it left")
-                self._ending.flush()
-            self._tree.tell(Owed(sending.peer))
-        return sending.outcome or self.record(sending)
+            if not sending.may_be_there:
+                self._ending.alone(sending, Reason.REVOKED, detail)
+            self._tree.owe(sending.peer)
+
+    def _note_wish(self, sending: Sending) -> str:
+        """Make the wish durable; what never left needs none, its end is written at once. Return what went wrong."""
+        detail = ""
+        if sending.may_be_there and self._tree.fs.stat(layout.WISH, sending.tid) is None:
+            try:
+                self._tree.put_note(layout.WISH, sending.tid, b"")
+            except OSError as error:  # asked for all the same
+                detail = f"the wish is not written down, a restart would forget it: {error.strerror}"
+        if detail or not sending.withdrawn:
+            self._tree.note_edge(
+                "withdraw_asked", sending.facts, role=sending.role, peer=sending.peer, file=sending.file, detail=detail
+            )
+        return detail
+
+    def _doubt_max_s(self, peer: str) -> float:
+        """How long past expires_at a silent peer is waited for: behind a relay may be a silent one (section 7)."""
+        settings = self._tree.settings
+        return settings.doubt_max_s + (HOUR_S if peer in settings.relays else 0.0)
 
     def record(self, sending: Sending) -> Record:
         """Return what is known of an open transfer."""
-        return self._tree.current(sending.facts, sending.state, sending.peer, sending.file, sending.edges)
+        return self._tree.current(sending, sending.file)
 
     def resolve(self, tid: TransferId) -> Record | None:
         """The operator gives up one in doubt: outcome_unknown. Returns the record, or None if T is not open."""
@@ -321,29 +369,30 @@ class Sender:
     def debts(self, peer: HostName) -> Debts:
         """Return what the link owes a peer now; revokes named here count as asked."""
         forget, fetch = self._ending.owed(peer, STATES_ITEMS)
-        if not self._epochs.get(peer):
+        if not self._peers.epoch(peer):
             return Debts()
         now, now_b = self._tree.clock.wall(), self._tree.clock.boottime()
         revoke: list[TransferId] = []
         for sending in self._tree.ledger.sendings_to(peer):
-            if len(revoke) < STATES_ITEMS and self._wants_verdict(sending, now, now_b):
+            if len(revoke) < STATES_ITEMS and self.wants_verdict(sending, now, now_b):
                 sending.asked_b = now_b
                 revoke.append(sending.tid)
         known = {
-            one.tid: one.state
-            for one in self._tree.ledger.sendings_to(peer)
-            if one.outcome is None and self._is_sent(one)
+            one.tid: one.state for one in self._tree.ledger.sendings_to(peer) if one.outcome is None and is_sent(one)
         }
         return Debts(tuple(revoke), forget, fetch, known, self._next_s(peer, now, now_b))
 
-    def _wants_verdict(self, sending: Sending, now: float, now_b: float) -> bool:
-        if sending.outcome is not None or not self._may_be_there(sending) or sending.flying:
+    def wants_verdict(self, sending: Sending, now: float, now_b: float) -> bool:
+        """Tell whether the peer should be asked for an end of this one now."""
+        if sending.outcome is not None or not sending.may_be_there or sending.flying:
             return False
+        if sending.facts.is_canary:
+            return False  # given up instead: a revoke would leave a tombstone at the peer for weeks
         if sending.asked_b is not None and now_b - sending.asked_b < DOUBT_ASK_S:
             return False
         if sending.withdrawn:
             return sending.state is not State.CLAIMED
-        patience_s = REVOKE_AFTER_S if self._is_sent(sending) else 0.0
+        patience_s = REVOKE_AFTER_S if is_sent(sending) else 0.0
         late = now > sending.facts.expires_at + patience_s and not self._tree.expiry_rests()
         return late and sending.state is not State.CLAIMED
 
@@ -357,9 +406,19 @@ class Sender:
         late_s = now - one.facts.expires_at
         if one.asked_b is not None:
             return min(DEBTS_S, one.asked_b + DOUBT_ASK_S - now_b)
-        if self._is_sent(one):
+        if is_sent(one):
             return DEBTS_S if one.state is State.CLAIMED else min(DEBTS_S, REVOKE_AFTER_S - late_s)
         if late_s >= 0.0:
             return 1.0
         # One that is under way now may be in sent/ by then: its expiry is the next time to look.
         return min(DEBTS_S, one.due_b - now_b if one.due_b > now_b and not one.flying else max(1.0, -late_s))
+
+
+def is_sent(sending: Sending) -> bool:
+    """Tell whether the file lies in sent/."""
+    return sending.place.startswith(layout.SENT)
+
+
+def is_tombstone(record: Record) -> bool:
+    """Tell whether a record says no more than that the peer was asked for an end of what it does not know."""
+    return record.final and record.handoff_id is None and record.reason is Reason.REVOKED

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from handoffd.custody.layout import HANDOFF, INBOX, OUTBOX, OUTCOME, SENT, inbox, outbox, sent
 from handoffd.custody.place import Place
 from handoffd.protocol.name import (
+    ROUTED,
     AgentName,
     BadName,
     FileName,
@@ -65,7 +66,7 @@ def _carried(place: Place, path: str, peer: str, name: str) -> Sighting | None:
     return Sighting(place, path, tid, peer, file)
 
 
-_INBOX_ENDINGS = {"": Place.RECEIPT, ".new": Place.ARRIVED, ".pulled": Place.PULLED}
+_INBOX_ENDINGS = {"": Place.RECEIPT, ROUTED: Place.ROUTED, ".new": Place.ARRIVED, ".pulled": Place.PULLED}
 
 
 def in_inbox(peer: str, name: str) -> Sighting | None:

@@ -12,11 +12,12 @@ from itertools import islice
 from handoffd.custody import layout
 from handoffd.custody.ending import Ending
 from handoffd.custody.filesystem import NotRegular, Stat
+from handoffd.custody.forward import launch
 from handoffd.custody.judgement import Judgement, judge
 from handoffd.custody.ledger import Facts, Place, Sending, facts_in, facts_of
-from handoffd.custody.message import Offer
+from handoffd.custody.message import Coming, Offer
 from handoffd.custody.resident import Residents
-from handoffd.custody.tree import Tree
+from handoffd.custody.tree import BadOutcome, Tree
 from handoffd.protocol.name import (
     FileName,
     HostName,
@@ -24,7 +25,6 @@ from handoffd.protocol.name import (
     is_caller_hash,
     is_file_name,
     outbox_name,
-    parse_taking,
     suffixed,
     taking_name,
     tid_of_published,
@@ -48,7 +48,7 @@ class Candidate:
     seen: Stat
     data: bytes
     verdict: Judgement
-    peer: HostName
+    peer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,17 @@ class Taker:
         """Whether hinted names are left to be looked at."""
         return bool(self._hinted)
 
-    def take(self, names: Iterable[str]) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether anything is hinted, or taken and still unread."""
+        return bool(self._hinted or self._unread)
+
+    def take(self, names: Sequence[str]) -> None:
         """Take what is addressed elsewhere, as one group, or several where the files are large."""
         found: list[Candidate] = []
         held = 0
         for name in names:
-            candidate = self._look(name)
+            candidate = self._look(name, alone=len(names) == 1)
             if candidate is None:
                 continue
             found.append(candidate)
@@ -113,6 +118,7 @@ class Taker:
     def _take_group(self, found: Sequence[Candidate]) -> None:
         if not found:
             return
+        self._announce(found)
         flushed = self._tree.fs.sync_files([(layout.HANDOFF, candidate.file) for candidate in found])
         caught = [
             won
@@ -121,6 +127,14 @@ class Taker:
         ]
         self._settle(caught)
 
+    def _announce(self, found: Sequence[Candidate]) -> None:
+        """Tell of a payload that comes alone, while it is flushed: the request that carries it can be begun."""
+        first = found[0]
+        goes = first.verdict.reason is None and first.peer not in self._tree.settings.pulls
+        if goes and len(found) == 1 and first.verdict.envelope is not None:
+            self._tree.tell(Coming(HostName(first.peer), first.verdict.envelope.tid, len(first.data)))
+            self._tree.hand_over()
+
     def resume(self, caught: Sequence[Caught]) -> None:
         """Go on at a5 with files under a `taking.` name: after a crash, or because their bytes did not parse."""
         if caught:
@@ -128,16 +142,12 @@ class Taker:
             self._settle(caught)
 
     def linger(self, peer: str, name: str) -> None:
-        """Take up a `taking.` file found at start."""
-        file = parse_taking(name)
-        if file is None:
-            self._tree.quarantine(layout.outbox(peer), name, "not a name of ours in outbox/")
-        else:
-            self._unread[(peer, name)] = self._tree.clock.boottime()
+        """Take up a file found at start under a legal `taking.` name."""
+        self._unread[(peer, name)] = self._tree.clock.boottime()
 
     # ------------------------------------------------------------ a2: look
 
-    def _look(self, name: str) -> Candidate | None:
+    def _look(self, name: str, *, alone: bool) -> Candidate | None:
         if name.startswith("."):
             return None  # an agent's temporary file
         tid = tid_of_published(name)
@@ -147,11 +157,11 @@ class Taker:
         if not is_file_name(name):
             self._residents.leave_odd(name)
             return None
-        return None if self._residents.is_settled(name) else self._read(name)
+        return None if self._residents.is_settled(name) else self._read(name, alone=alone)
 
-    def _read(self, name: str) -> Candidate | None:
+    def _read(self, name: str, *, alone: bool) -> Candidate | None:
         try:
-            data, seen = self._tree.fs.read(layout.HANDOFF, name, ROUTE_LIMIT_BYTES)
+            data, seen = self._tree.fs.read(layout.HANDOFF, name, ROUTE_LIMIT_BYTES, flush_soon=alone)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -160,11 +170,18 @@ class Taker:
         if seen.links != 1:
             verdict = Judgement(None, "odd", detail="has several links; an agent's file has one")
         else:
-            verdict = judge(data, self._tree.settings, self._tree.clock.wall())
+            verdict = self._judge(data)
         if verdict.peer is None or self._residents.waits(name, verdict):
             self._residents.leave(name, seen, verdict, data)
             return None
         return Candidate(FileName(name), seen, data, verdict, verdict.peer)
+
+    def _judge(self, data: bytes) -> Judgement:
+        """Judge by the clock of now; what seems late after a jump of it is taken all the same, and rests in outbox/."""
+        verdict = judge(data, self._tree.settings, self._tree.clock.wall())
+        if verdict.reason is Reason.EXPIRED and self._tree.expiry_rests():
+            return Judgement(verdict.peer, "remote", verdict.expires_at, verdict.envelope)
+        return verdict
 
     def _guard_published(self, name: str, tid: TransferId) -> None:
         """A name that only publishing makes is never taken; one whose token went on, or that has none, goes (I1)."""
@@ -188,8 +205,8 @@ class Taker:
 
     def _settle(self, caught: Sequence[Caught]) -> None:
         """a5 to a7 for a group: read again, name by T, flush, then enter and offer."""
-        touched = {layout.HANDOFF}
-        offers: list[tuple[Sending, bytes]] = []
+        touched: set[str] = set()
+        offers: list[tuple[Sending, Offer]] = []
         endings: list[tuple[Sending, Judgement]] = []
         for one in caught:
             settled = self._settle_or_keep(one)
@@ -198,21 +215,20 @@ class Taker:
             sending, data, verdict = settled
             touched.update((layout.outbox(one.peer), layout.outbox(sending.peer)))
             if verdict.reason is None:
-                offers.append((sending, data))
+                offers.append((sending, Offer(HostName(sending.peer), sending.tid, data, sending.facts.expires_at)))
             else:
                 endings.append((sending, verdict))
         self._tree.fs.sync_directories(sorted(touched))
+        launch(self._tree, offers)
+        self._tree.hand_over()
+        # While they go: a power cut before it shows X again beside T~X, and the scan ends that copy as a duplicate.
+        self._tree.fs.sync_directories((layout.HANDOFF,))
+        for sending, _ in offers:
+            self._tree.note_edge("started", sending.facts, role="sender", peer=sending.peer, file=sending.file)
         for sending, verdict in endings:
             assert verdict.reason is not None
             self._ending.alone(sending, verdict.reason, verdict.detail)
         self._ending.flush()
-        for sending, data in offers:
-            self._offer(sending, data)
-
-    def _offer(self, sending: Sending, data: bytes) -> None:
-        sending.flying = 1
-        self._tree.note_edge("started", sending.facts, role="sender", peer=sending.peer, file=sending.file)
-        self._tree.tell(Offer(HostName(sending.peer), sending.tid, data, sending.facts.expires_at))
 
     def _settle_or_keep(self, one: Caught) -> tuple[Sending, bytes, Judgement] | None:
         """One file that the disk refuses does not hold up its group; it is ours, so the next scan goes on with it."""
@@ -242,7 +258,7 @@ class Taker:
         if verdict.peer is None:
             self._put_back(one, data)
             return None
-        return self._enter(one, data, verdict, verdict.peer)
+        return self._enter(one, data, verdict, verdict.peer, seen.mtime_ns)
 
     def _judge_again(self, one: Caught, data: bytes, seen: Stat) -> Judgement | None:
         """a5. The bytes judged at a2 keep their verdict; others are flushed and judged anew, broken ones later."""
@@ -252,13 +268,13 @@ class Taker:
         if self._tree.fs.sync_files([(layout.outbox(one.peer), one.name)])[0] is not None:
             self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
             return None
-        verdict = judge(data, self._tree.settings, self._tree.clock.wall())
+        verdict = self._judge(data)
         if verdict.word not in ("broken", "odd"):
             return verdict
         since = self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
         if data and self._tree.clock.boottime() - since < MALFORMED_GRACE_S:
             return None
-        return replace(verdict, peer=HostName(one.peer), reason=Reason.MALFORMED)
+        return replace(verdict, peer=one.peer, reason=Reason.MALFORMED)
 
     def _put_back(self, one: Caught, data: bytes) -> None:
         """Local after all: back under its own name, or one that no agent's counter makes."""
@@ -273,7 +289,7 @@ class Taker:
         self._unread[(one.peer, one.name)] = self._tree.clock.boottime()  # no free name now
 
     def _enter(
-        self, one: Caught, data: bytes, verdict: Judgement, peer: HostName
+        self, one: Caught, data: bytes, verdict: Judgement, peer: str, since_ns: int
     ) -> tuple[Sending, bytes, Judgement] | None:
         """a5's last checks and a6; S is reserved in the same step as its check."""
         tree, ledger = self._tree, self._tree.ledger
@@ -287,7 +303,7 @@ class Taker:
             verdict = replace(verdict, reason=Reason.VARIANT, detail=detail)
         elif verdict.reason is not Reason.MALFORMED:
             ledger.signatures.reserve(facts.identity, facts.tid, facts.expires_at)
-        sending = Sending(facts=facts, peer=peer, file=one.file, place=layout.outbox(peer))
+        sending = Sending(facts=facts, peer=peer, file=one.file, place=layout.outbox(peer), since_ns=since_ns)
         tree.fs.move(layout.outbox(one.peer), one.name, sending.place, outbox_name(facts.tid, one.file))
         ledger.add_sending(sending)
         return sending, data, verdict
@@ -295,7 +311,10 @@ class Taker:
     def _end_copy(self, one: Caught, facts: Facts) -> None:
         """A second file with the same bytes: this copy ends, T has its own record (a5). After a crash inside an
         ending of our own it is not a copy but the file itself."""
-        record = self._tree.outcome(facts.tid)
+        try:
+            record = self._tree.outcome(facts.tid)
+        except BadOutcome:
+            record = None  # what T's end is cannot be said; this copy's can
         if record is None or record.file != one.file or record.reason not in _ENDED_AT_TAKE:
             detail = "the same bytes were handed over before"
             record = self._tree.ending(facts, Reason.DUPLICATE, Delivered.NEVER_SENT, one.peer, one.file, detail)

@@ -6,20 +6,24 @@ rules that must stay true: an outcome never changes (R5), a note is whole or abs
 
 import errno
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from handoffd.custody import layout
 from handoffd.custody.filesystem import Filesystem, NewFile
-from handoffd.custody.ledger import Facts, Ledger
-from handoffd.custody.message import Changed, News
-from handoffd.protocol.moment import format_moment
-from handoffd.protocol.name import AgentName, FileName, HostName, TransferId, suffixed
+from handoffd.custody.household import SHARED, Homes, known_agents
+from handoffd.custody.ledger import Facts, Ledger, Receipt, Sending
+from handoffd.custody.message import Changed, News, Owed
+from handoffd.protocol.moment import format_moment, parse_moment
+from handoffd.protocol.name import CANARY_AGENT, AgentName, FileName, HostName, TransferId, suffixed
 from handoffd.protocol.reason import STATE_OF, Delivered, Reason, State
-from handoffd.protocol.record import DETAIL_LIMIT, BadRecord, Record, decode, encode
+from handoffd.protocol.record import DETAIL_LIMIT, BadRecord, Record, decode, encode, with_course
 from handoffd.protocol.timing import (
+    CANARY_KEEP_S,
+    CLOCK_JUMP_REST_S,
+    CLOCK_JUMP_S,
     DOUBT_MAX_S,
     FORGET_AFTER_S,
     HOUR_S,
@@ -58,13 +62,27 @@ class Settings:
     retain_s: float = RETAIN_S
     doubt_max_s: float = DOUBT_MAX_S
     directory_mode: int = 0o755
-    homes: Mapping[str, HostName] = field(init=False)
-    known_agents: frozenset[str] = field(init=False)
+    pulls: frozenset[HostName] = frozenset()
+    """Peers that dial in for what is theirs: nothing is sent to them unasked (docs/custody.md section 11)."""
+    relays: frozenset[HostName] = frozenset()
+    """Peers that send on behalf of others: behind them may be one more host that is silent."""
+    default_peer: HostName | None = None
+    """Where every agent lives that nobody names."""
+    homes: Homes = field(init=False)
+    known_agents: Set[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        homes = {str(agent): peer for peer, agents in self.peers.items() for agent in agents}
+        named: dict[str, list[HostName]] = {}
+        for peer, agents in self.peers.items():
+            for agent in agents:
+                named.setdefault(agent, []).append(peer)
+        homes = Homes(named, self.default_peer)
         object.__setattr__(self, "homes", homes)
-        object.__setattr__(self, "known_agents", frozenset(homes) | self.agents)
+        object.__setattr__(self, "known_agents", known_agents(homes, self.agents))
+
+    def is_leased(self, peer: str) -> bool:
+        """Tell whether what waits for this `<peer>` is leased by whoever dials in, not sent."""
+        return peer in self.pulls or peer.startswith(SHARED)
 
 
 class Journal(Protocol):
@@ -87,9 +105,12 @@ class Tree:
     epoch: str = ""
     news: list[News] = field(default_factory=list)
     rest_until_b: float = 0.0
+    wall_minus_boot: float | None = None
     peers: dict[str, None] = field(default_factory=dict)
     graves: dict[str, int] = field(default_factory=dict)
     graves_hour: int = -1
+    hand_over: Callable[[], None] = lambda: None
+    """Tells that what was told so far should be heard now, not when the group is done."""
     own: OrderedDict[tuple[str, str], None] = field(default_factory=OrderedDict)
 
     # ------------------------------------------------------------ telling
@@ -102,15 +123,37 @@ class Tree:
         """Queue news for link, hub or app; they get it when the group is done."""
         self.news.append(item)
 
+    def owe(self, peer: str) -> None:
+        """Let whoever may have what waits for this `<peer>` hear that there is something."""
+        for taker in self.settings.homes.takers(peer):
+            self.tell(Owed(taker))
+
     def note_edge(self, event: str, facts: Facts, **more: object) -> None:
         """Write one custody edge to the journal."""
         self.journal.write(
             event, tid=facts.tid, handoff_id=facts.handoff_id, **{"from": facts.sender, "to": facts.to}, **more
         )
 
+    def note_broken(self, facts: Facts, role: str, peer: str, rule: str, detail: str) -> None:
+        """Raise the alarm: the files of a handoff contradict a rule of docs/custody.md (section 14)."""
+        self.note_edge("broken", facts, role=role, peer=peer, detail=f"{rule}: {detail}; it was set aside")
+
+    def note_refusal(self, record: Record) -> None:
+        """Write to the journal that a payload ended here before it was ever let in."""
+        assert record.reason is not None
+        self.journal.write(
+            record.state.value,
+            tid=record.tid,
+            handoff_id=record.handoff_id,
+            role="receiver",
+            peer=record.peer,
+            reason=record.reason.value,
+            detail=record.detail,
+        )
+
     def changed(self, peer: str, tid: TransferId) -> None:
         """Let the peer that sent T hear of its new state."""
-        self.ledger.feed(peer).note(tid)
+        self.ledger.note(peer, tid)
         self.tell(Changed(peer))
 
     # ------------------------------------------------------------ records
@@ -138,25 +181,29 @@ class Tree:
             edges={state.value: at},
         )
 
-    def current(self, facts: Facts, state: State, peer: str, file: str | None, edges: Mapping[str, str]) -> Record:
-        """Return the record of a transfer that has not ended."""
-        return Record(
+    def current(self, one: Receipt | Sending, file: str, told: State | None = None) -> Record:
+        """Return the record of a transfer that has not ended. `told`: the state to be told, where it is not its own."""
+        facts, state = one.facts, told or one.state
+        record = Record(
             tid=facts.tid,
             state=state,
-            by=self.settings.host,
-            at=edges.get(state.value) or self.now_text(),
+            by=one.edges_by.get(state.value, self.settings.host),
+            at=one.edges.get(state.value) or self.now_text(),
             handoff_id=facts.handoff_id,
             identity=facts.identity,
             sender=facts.sender,
             to=facts.to,
-            peer=peer,
+            peer=one.peer,
             file=file,
             expires_at=facts.expires_text,
-            edges=dict(edges),
         )
+        return with_course(record, self.settings.host, one.edges, one.edges_by, one.clocks)
 
     def outcome(self, tid: TransferId) -> Record | None:
-        """Return the final record of T, or None. A record that does not parse is an alarm, not an answer."""
+        """Return the final record of T, or None. A record that does not parse is an alarm, not an answer; so is a T
+        that was set aside."""
+        if tid in self.ledger.aside:
+            raise BadOutcome(f"{tid} was set aside; see `handoffd fsck`")
         try:
             data, _ = self.fs.read(layout.OUTCOME, layout.outcome_name(tid), RECORD_LIMIT_BYTES)
         except FileNotFoundError:
@@ -167,8 +214,8 @@ class Tree:
             raise BadOutcome(f"relay/outcome/{tid}.json: {error}") from None
 
     def has_outcome(self, tid: TransferId) -> bool:
-        """Tell whether T has ended here."""
-        return self.fs.stat(layout.OUTCOME, layout.outcome_name(tid)) is not None
+        """Tell whether T has ended here; of one that was set aside nobody can say that it has not."""
+        return tid in self.ledger.aside or self.fs.stat(layout.OUTCOME, layout.outcome_name(tid)) is not None
 
     def write_outcomes(self, records: Sequence[Record]) -> list[Record | None]:
         """Make final records durable, one directory flush for all; return what now stands in outcome/.
@@ -192,9 +239,21 @@ class Tree:
             self.fs.move(layout.TMP, name, layout.OUTCOME, layout.outcome_name(record.tid))
         except OSError as error:
             # The group's flush must follow: a record that is there would else be read, and told, unflushed.
-            self._drop_part(name)
+            self.drop_part(name)
             return self._standing(record.tid) if isinstance(error, FileExistsError) else None
+        self.forget_canary(record)
         return record
+
+    def forget_canary(self, record: Record) -> bool:
+        """Let the outcome of a canary go soon, asked or not; tell whether it is one's (section 18)."""
+        if record.to != CANARY_AGENT:
+            return False
+        try:
+            expires_at = parse_moment(record.expires_at or "")
+        except ValueError:
+            expires_at = self.clock.wall()
+        self.ledger.forgettable.add(record.tid, expires_at + CANARY_KEEP_S)
+        return True
 
     def _standing(self, tid: TransferId) -> Record | None:
         try:
@@ -203,7 +262,8 @@ class Tree:
             self.journal.write("parked", tid=tid, detail=f"an outcome stands and cannot be read: {error}"[:300])
             return None
 
-    def _drop_part(self, name: str) -> None:
+    def drop_part(self, name: str) -> None:
+        """Remove an unfinished write; never raises OSError."""
         with suppress(OSError):  # tmp/ is emptied at the next start
             self.fs.unlink(layout.TMP, name)
 
@@ -256,7 +316,7 @@ class Tree:
         try:
             self.fs.move(layout.TMP, salt, directory, name)
         except OSError:
-            self._drop_part(salt)
+            self.drop_part(salt)
             return False
         self.own[(directory, name)] = None
         if len(self.own) > OWN_LIMIT:
@@ -282,6 +342,9 @@ class Tree:
         except FileExistsError:
             self.fs.exchange(layout.TMP, salt, directory, name)
             self.fs.unlink(layout.TMP, salt)
+        except OSError:
+            self.drop_part(salt)
+            raise
         self.fs.sync_directories([directory])
 
     def open_peer(self, peer: str) -> None:
@@ -291,6 +354,11 @@ class Tree:
         for directory in layout.directories_of(peer):
             self.fs.make_directory(directory, 0o700)
         self.peers[peer] = None
+
+    def open_shared(self, found: Iterable[str] = ()) -> None:
+        """Make the directories where what may be leased by any of several homes waits, and open those found."""
+        for where in (*self.settings.homes.shared(), *found):
+            self.fs.make_directory(layout.outbox(where), 0o700)
 
     # ------------------------------------------------------------ limits
 
@@ -305,13 +373,22 @@ class Tree:
 
     # ------------------------------------------------------------ time
 
+    def watch_clock(self) -> None:
+        """A wall clock that jumped against CLOCK_BOOTTIME makes everything that expires rest (section 7)."""
+        offset = self.clock.wall() - self.clock.boottime()
+        before, self.wall_minus_boot = self.wall_minus_boot, offset
+        if before is not None and abs(offset - before) > CLOCK_JUMP_S:
+            self.rest_until_b = self.clock.boottime() + CLOCK_JUMP_REST_S
+            self.journal.write("clock_jumped", detail=f"by {offset - before:+.1f} s; nothing expires for 60 s")
+
     def expiry_rests(self) -> bool:
-        """Tell whether the clock jumped so recently that nothing may expire by it (section 7)."""
+        """Tell whether the clock jumped so recently that nothing may expire by it (section 7), up to this moment."""
+        self.watch_clock()
         return self.clock.boottime() < self.rest_until_b
 
 
 class BadOutcome(Exception):
-    """A file in outcome/ is not a record: that transfer is left alone and shown to the operator."""
+    """What T's end is cannot be said: that transfer is left alone and shown to the operator."""
 
 
 def with_file(record: Record, *, peer: str, file: FileName | str | None) -> Record:
