@@ -7,16 +7,19 @@ the epoch we sent. Everything else is UNKNOWN, whatever the status line says: a 
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from handoffd.custody.message import Attempt, Offer, Settlement
-from handoffd.protocol.reason import RANK, Reason, State
+from handoffd.protocol.reason import RANK, Problem, Reason, State
 from handoffd.protocol.record import DETAIL_LIMIT, BadRecord, Record, from_fields
 
 Body = Mapping[str, Any]
 
 REFUSED_EPOCH_KEY: Final = "refused_epoch"
 """A 412 names the epoch it refuses here; `epoch` is the one the peer has now (custody.md section 8)."""
+UNPAIRED_KEY: Final = "unpaired"
+"""A 401 is true here to the token of a peer whose pairing was ended."""
 
 
 def read_body(data: bytes) -> Body | None:
@@ -75,7 +78,9 @@ def _admitted(offer: Offer, status: int, body: Body, epoch: str) -> Settlement:
 def _not_admitted(offer: Offer, status: int, body: Body, epoch: str) -> Settlement:
     if body.get("epoch") != epoch or body.get("status", status) != status:
         return _unknown(offer, status, body, "a refusal under another epoch")
-    return Settlement(offer.peer, offer.tid, Attempt.NOT_ADMITTED, status, detail=said(body))
+    word = body.get("reason")
+    named = Problem(word) if isinstance(word, str) and word in Problem.__members__.values() else None
+    return Settlement(offer.peer, offer.tid, Attempt.NOT_ADMITTED, status, detail=said(body), problem=named)
 
 
 def _wrong_epoch(offer: Offer, status: int, body: Body, epoch: str) -> Settlement:
@@ -104,6 +109,9 @@ TABLE: Final[Mapping[int, _Reader]] = {
 }
 """Status to its row; a status that is not here is UNKNOWN."""
 
+SPLITS: Final = frozenset({400, 403, 413, 421})
+"""Of a whole batch these say nothing of any item: the batch is too large or not to the peer's, or a proxy's, liking."""
+
 # ---------------------------------------------------------------- reading
 
 
@@ -122,7 +130,11 @@ def _judge_whole(offer: Offer, status: int, body: Body | None, epoch: str) -> Se
     # without one: an admission or an ending is about a transfer.
     if body is None or body.get("tid") is not None or TABLE.get(status) not in (_not_admitted, _wrong_epoch):
         return _unknown(offer, status, body, "the batch was not answered by the peer")
-    return _judge_own(offer, status, body, epoch)
+    settled = _judge_own(offer, status, body, epoch)
+    if settled.attempt is Attempt.NOT_ADMITTED and status in SPLITS:
+        detail = f"the batch it was in was refused: {status} {settled.detail}".rstrip()
+        return replace(settled, status=0, detail=detail[:DETAIL_LIMIT])
+    return settled
 
 
 def _judge_item(offer: Offer, item: Body | None, batch: Body, epoch: str) -> Settlement:

@@ -8,16 +8,20 @@ import asyncio
 from typing import Final
 
 from handoffd.custody.message import Landing
-from handoffd.link.client import NoAnswer, NotSent, PeerClient
-from handoffd.link.gate import Gate
+from handoffd.link.client import PeerClient
+from handoffd.link.gate import BUSY, Gate
+from handoffd.link.lane import NoAnswer, NotSent
 from handoffd.link.ties import Ties
 from handoffd.protocol.name import TransferId
+from handoffd.protocol.timing import retry_delay_s
 
 FETCHERS: Final = 4
 """At a time: over a round trip of 100 ms one alone would bring ten a second."""
 PATIENCE_S: Final = 600.0
 """How long broken exchanges are repeated; time in which the link is known to be down does not count as a try."""
 _FOUND: Final = 200
+_BROKEN: Final = 500
+"""From here on an answer is that of a proxy, or of a peer that has not got the artefact from the next host yet."""
 
 
 class Fetcher:
@@ -49,7 +53,7 @@ class Fetcher:
             self._known.discard(tid)
 
     async def _fetch(self, tid: TransferId) -> bytes | None:
-        give_up_at = self._loop.time() + PATIENCE_S
+        give_up_at, tries = self._loop.time() + PATIENCE_S, 0
         while True:
             await self._gate.wait_open()
             try:
@@ -62,4 +66,7 @@ class Fetcher:
                 if self._loop.time() > give_up_at:
                     return None
             else:
-                return reply.data if reply.status == _FOUND else None
+                if not (reply.status >= _BROKEN or reply.status in BUSY) or self._loop.time() > give_up_at:
+                    return reply.data if reply.status == _FOUND else None
+                tries += 1
+                await asyncio.sleep(retry_delay_s(tries, self._ties.chance()))

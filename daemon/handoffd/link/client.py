@@ -1,49 +1,40 @@
 """The door to a peer's HTTP interface: requests go out once, complete answers come back.
 
-It owns the connections and their time-outs. It does not know what an answer means (`answer`), nor when to ask again.
-The rule that must stay true: `NotSent` is raised only when no byte of the request can have left this host; whatever
-else goes wrong is `NoAnswer`, and a POST is never repeated here.
+It owns what a request says and how long its answer may take and be. It does not know how bytes travel (`lane`), what
+an answer means (`answer`), nor when to ask again. The rule that must stay true: `NotSent` and `NoAnswer` pass through
+as `lane` raises them.
 """
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 from yarl import URL
 
 from handoffd.custody.message import Offer
 from handoffd.identity import BadCertificate, fingerprint
 from handoffd.link.answer import Body, read_body
+from handoffd.link.lane import Answered, Lane, NoAnswer, Opening
 from handoffd.link.wire import batch_body, states_body, tids_body
 from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.reason import State
-from handoffd.protocol.timing import CONNECT_S, PAYLOAD_LIMIT_BYTES, REQUEST_TOTAL_S
+from handoffd.protocol.timing import (
+    BATCH_LIMIT_BYTES,
+    CONFLICT_AGENTS,
+    CONNECT_S,
+    PAYLOAD_LIMIT_BYTES,
+    REQUEST_TOTAL_S,
+)
 
-KEEPALIVE_S: Final = 60.0
-"""An idle connection is dropped before the server, which waits 75 s, can drop it under a request of ours."""
 HELLO_TOTAL_S: Final = 5.0
 """A peer that does not answer /hello in this time is down: it is the smallest request there is."""
 ANSWER_LIMIT_BYTES: Final = 4 << 20
 """Largest answer read. 1,000 records of states are below 1 MiB; the artefact has its own limit."""
-CONNECTIONS: Final = 16
-"""More than the link ever uses at once (4 senders, states, debts, artefacts, hello): no request waits for another."""
-_SKIPPED: Final = ("Accept-Encoding", "Accept")
-"""Not sent: an answer is never compressed, so a small one cannot become a large one."""
-
-
-class NotSent(Exception):
-    """No byte of the request left this host. `kind`: unreachable, tls_failed or wrong_certificate."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-
-
-class NoAnswer(Exception):
-    """The request may have reached the peer, and no complete answer came back."""
+LEASE_ANSWER_LIMIT_BYTES: Final = BATCH_LIMIT_BYTES + (64 << 10)
+"""A lease's payloads fill a batch at the most (custody.md section 11.3)."""
+_START: Final = "handoffs/start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +51,57 @@ class Reply:
 class PeerClient:
     """One peer's address, our token there, and the open connections. Needs a running loop; end it with `close`."""
 
-    def __init__(self, url: str, ssl_context: ssl.SSLContext | None, token: str, host: HostName, version: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        ssl_context: ssl.SSLContext | None,
+        token: str,
+        host: HostName,
+        version: str,
+        own_epoch: str = "",
+    ) -> None:
+        """`own_epoch`: of our tree, said with every request; to a peer that lends us payloads it is a lease's nonce."""
         self._base = url.rstrip("/")
+        self._url = URL(self._base)
+        self._prefix = f"{self._url.raw_path.rstrip('/')}/api/v1/"
         self._ssl = ssl_context
-        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": f"handoffd/{version} ({host})"}
-        self._path = host
-        self._lane = self._open()
+        self._headers = {"User-Agent": f"handoffd/{version} ({host})", "Handoffd-From-Epoch": own_epoch}
+        self._show(token)
+        self._host = host
+        self._lane = Lane(self._url, ssl_context)
 
     @property
     def url(self) -> str:
         """The peer's address as configured."""
         return self._base
 
-    async def hello(self) -> Reply:
-        """Ask who the peer is now. Raises NotSent, NoAnswer."""
-        return await self._ask("GET", "hello", None, {}, HELLO_TOTAL_S)
+    async def hello(
+        self, challenge: str = "", connect_s: float = CONNECT_S, clock: str = "", conflict: Collection[str] = ()
+    ) -> Reply:
+        """Ask who the peer is now; with its challenge, begin a session there. Raises NotSent, NoAnswer.
+
+        `clock`: what it needs to measure ours, see `wire.echo`. `conflict`: agents that it calls local as we do.
+        """
+        shared = ",".join(sorted(conflict)[:CONFLICT_AGENTS])
+        told = {"Handoffd-Challenge": challenge, "Handoffd-Clock": clock, "Handoffd-Conflict": shared}
+        headers = {name: value for name, value in told.items() if value}
+        return await self._ask("GET", "hello", b"", headers, HELLO_TOTAL_S, connect_s=connect_s)
 
     async def start(self, offer: Offer, epoch: str) -> Reply:
         """Send one payload, its exact bytes. Raises NotSent, NoAnswer."""
-        headers = {"Idempotency-Key": offer.tid, "Handoffd-Epoch": epoch, "Handoffd-Path": self._path}
-        return await self._ask("POST", "handoffs/start", offer.data, headers)
+        return await self._ask("POST", _START, offer.data, self._of_payload(offer.tid, epoch, offer.path))
+
+    async def begin(self, tid: TransferId, size: int, epoch: str) -> Opening:
+        """Say that a payload of this host, T of so many bytes, will follow. Raises NotSent, NoAnswer."""
+        headers = self._headers | self._of_payload(tid, epoch, ())
+        return await self._lane.begin(self._prefix + _START, headers, size, CONNECT_S)
+
+    async def finish(self, opening: Opening) -> Reply:
+        """Return the answer to a payload that was sent after its beginning. Raises NoAnswer."""
+        return await self._hear(opening.lane.finish(opening, ANSWER_LIMIT_BYTES), opening.sent_s, REQUEST_TOTAL_S)
+
+    def _of_payload(self, tid: TransferId, epoch: str, path: Sequence[str]) -> dict[str, str]:
+        return {"Idempotency-Key": tid, "Handoffd-Epoch": epoch, "Handoffd-Path": ",".join((*path, self._host))}
 
     async def batch(self, items: Sequence[bytes], epoch: str) -> Reply:
         """Send several payloads, each made by `wire.batch_item`. Raises NotSent, NoAnswer."""
@@ -101,7 +123,21 @@ class PeerClient:
     async def artefact(self, tid: TransferId, epoch: str, limit_bytes: int = PAYLOAD_LIMIT_BYTES) -> Reply:
         """Fetch the final bytes of a transfer. Raises NotSent, NoAnswer, which includes more than `limit_bytes`."""
         headers = {"Handoffd-Epoch": epoch}
-        return await self._ask("GET", f"handoffs/{tid}/artefact", None, headers, limit_bytes=limit_bytes)
+        return await self._ask("GET", f"handoffs/{tid}/artefact", b"", headers, limit_bytes=limit_bytes)
+
+    async def tell(self, body: bytes, wait_s: float, epoch: str, session: str) -> Reply:
+        """Tell what became of leases, and hang up to `wait_s` for what is wanted. Raises NotSent, NoAnswer."""
+        headers = {"Handoffd-Epoch": epoch, "Handoffd-Challenge": session}
+        return await self._ask("POST", "handoffs/states", body, headers, wait_s + REQUEST_TOTAL_S)
+
+    async def lease(self, tids: Sequence[TransferId], epoch: str) -> Reply:
+        """Ask for payloads. Raises NotSent, NoAnswer."""
+        headers = {"Handoffd-Epoch": epoch}
+        return await self._ask("POST", "handoffs/lease", tids_body(tids), headers, limit_bytes=LEASE_ANSWER_LIMIT_BYTES)
+
+    async def bring(self, tid: TransferId, data: bytes, epoch: str) -> Reply:
+        """Send the final bytes of a transfer. Raises NotSent, NoAnswer."""
+        return await self._ask("POST", f"handoffs/{tid}/artefact", data, {"Handoffd-Epoch": epoch})
 
     async def presented_fingerprint(self) -> str | None:
         """Return the fingerprint of the certificate the peer shows, pinned or not; no token and no request is sent."""
@@ -109,7 +145,7 @@ class PeerClient:
         blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, writer = await asyncio.open_connection(*self._address(), ssl=blind)
+                _, writer = await asyncio.open_connection(self._url.host, self._url.port, ssl=blind)
         except (OSError, TimeoutError):
             return None
         der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -119,124 +155,45 @@ class PeerClient:
         except BadCertificate:
             return None
 
+    async def present(self, token: str, ssl_context: ssl.SSLContext | None) -> None:
+        """Show another token and trust these certificates from now on; requests under way end as they began."""
+        self._ssl = ssl_context
+        self._show(token)
+        await self.renew()
+
     async def renew(self) -> None:
         """Use new connections from now on: the open ones lead into a network that no longer answers."""
-        old, self._lane = self._lane, self._open()
+        old, self._lane = self._lane, Lane(self._url, self._ssl)
         await old.retire()
 
     async def close(self) -> None:
         """Drop every connection for good."""
-        await self._lane.session.close()
+        await self._lane.close()
 
-    def _open(self) -> "_Lane":
-        connector = aiohttp.TCPConnector(
-            ssl=self._ssl if self._ssl is not None else True,
-            limit=CONNECTIONS,
-            keepalive_timeout=KEEPALIVE_S,
-        )
-        session = aiohttp.ClientSession(
-            connector=connector,
-            headers=self._headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_SKIPPED,
-            auto_decompress=False,
-            trust_env=False,
-        )
-        return _Lane(session)
+    def _show(self, token: str) -> None:
+        self._headers = {**self._headers, "Authorization": f"Bearer {token}"}
 
     async def _ask(
         self,
         method: str,
         path: str,
-        data: bytes | None,
+        data: bytes,
         headers: dict[str, str],
         total_s: float = REQUEST_TOTAL_S,
         limit_bytes: int = ANSWER_LIMIT_BYTES,
+        connect_s: float = CONNECT_S,
     ) -> Reply:
-        loop = asyncio.get_running_loop()
-        asked_s = loop.time()
-        if data is not None:
-            headers["Content-Type"] = "application/json"
+        asked_s = asyncio.get_running_loop().time()
+        target, said = self._prefix + path, self._headers | headers
+        exchange = self._lane.exchange(method, target, said, data, connect_s, limit_bytes)
+        return await self._hear(exchange, asked_s, total_s)
+
+    async def _hear(self, exchange: Coroutine[None, None, Answered], asked_s: float, total_s: float) -> Reply:
         try:
-            async with (
-                self._lane as session,
-                session.request(
-                    method,
-                    self._url(path),
-                    data=data,
-                    headers=headers,
-                    timeout=_timeout(total_s),
-                    allow_redirects=False,
-                ) as response,
-            ):
-                answer = await _read(response, limit_bytes)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            # aiohttp raises these two from its connector alone, before it writes anything.
-            raise NotSent(*_unsent(error)) from None
+            async with asyncio.timeout(total_s):
+                answered = await exchange
         except TimeoutError:
             raise NoAnswer(f"no answer within {total_s:g} s") from None
-        except aiohttp.ClientError as error:
-            raise NoAnswer(str(error) or type(error).__name__) from None
-        status, retry_after = response.status, response.headers.get("Retry-After")
-        return Reply(status, answer, read_body(answer), retry_after, loop.time() - asked_s)
-
-    def _address(self) -> tuple[str | None, int | None]:
-        url = URL(self._base)
-        return url.host, url.port
-
-    def _url(self, path: str) -> URL:
-        return URL(f"{self._base}/api/v1/{path}")  # yarl remembers what it has parsed
-
-
-class _Lane:
-    """A session with its connections, closed when it is retired and its last request has ended.
-
-    Closing it earlier would cancel what another task waits for, which looks like a cancelled task.
-    """
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.session = session
-        self._busy = 0
-        self._retired = False
-
-    async def __aenter__(self) -> aiohttp.ClientSession:
-        self._busy += 1
-        return self.session
-
-    async def __aexit__(self, *_: object) -> None:
-        self._busy -= 1
-        await self._close_if_over()
-
-    async def retire(self) -> None:
-        self._retired = True
-        await self._close_if_over()
-
-    async def _close_if_over(self) -> None:
-        if self._retired and not self._busy:
-            await self.session.close()
-
-
-def _timeout(total_s: float) -> aiohttp.ClientTimeout:
-    # ceil_threshold: aiohttp otherwise rounds time-outs above 5 s up to whole seconds.
-    return aiohttp.ClientTimeout(total=total_s, connect=CONNECT_S, ceil_threshold=total_s + 1)
-
-
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """Return the whole body. Raises NoAnswer if it is longer than the limit."""
-    parts, size = [], 0
-    async for part in response.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > limit_bytes:
-            raise NoAnswer(f"the answer is longer than {limit_bytes} bytes")
-    return b"".join(parts)
-
-
-def _unsent(error: aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) -> tuple[str, str]:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "unreachable", f"no connection within {CONNECT_S:g} s"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "wrong_certificate", str(error.certificate_error)
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return "tls_failed", error.os_error.strerror or str(error.os_error)
-    return "unreachable", error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
+        body = read_body(answered.data)
+        round_trip_s = asyncio.get_running_loop().time() - asked_s
+        return Reply(answered.status, answered.data, body, answered.retry_after, round_trip_s)

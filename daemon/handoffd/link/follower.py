@@ -11,9 +11,10 @@ from typing import Final
 
 from handoffd.link.answer import said
 from handoffd.link.artefact import Fetcher
-from handoffd.link.client import NoAnswer, NotSent, PeerClient, Reply
+from handoffd.link.client import PeerClient, Reply
 from handoffd.link.gate import Gate
 from handoffd.link.hearing import Hearing
+from handoffd.link.lane import NoAnswer, NotSent
 from handoffd.link.ties import Ties
 from handoffd.link.wire import BadAnswer, Records, StatesPage, read_states
 from handoffd.protocol.timing import STATES_WAIT_S

@@ -16,7 +16,14 @@ FAILURES: Final = 3
 class Hearing:
     """Counts what went wrong with /states since it last went well. `unreadable`: the last answer or record refused."""
 
-    def __init__(self, ties: Ties) -> None:
+    def __init__(
+        self,
+        ties: Ties,
+        lacks: str = "does not tell what became of handoffs",
+        remedy: str = "see the peer's journal and log; until this ends, handoffs sent there stay without an outcome",
+    ) -> None:
+        """`lacks`: what the peer does not do, in words for a person; `remedy`: what to do about it."""
+        self._lacks, self._remedy = lacks, remedy
         self.unreadable = ""
         self._ties = ties
         self._failures = 0
@@ -27,10 +34,7 @@ class Hearing:
     def trouble(self) -> Trouble | None:
         """Return why outcomes do not come home, or None while they do."""
         if self._failures >= FAILURES:
-            remedy = "see the peer's journal and log; until this ends, handoffs sent there stay without an outcome"
-            return Trouble(
-                "no_news", f"{self._ties.peer} does not tell what became of handoffs: {self._failure}", remedy
-            )
+            return Trouble("no_news", f"{self._ties.peer} {self._lacks}: {self._failure}", self._remedy)
         if self.unreadable:
             detail = f"{self._ties.peer} tells of a handoff in a way that cannot be read: {self.unreadable}"
             return Trouble("unreadable_news", detail, "run the same version of handoffd on both hosts")

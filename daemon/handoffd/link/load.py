@@ -14,8 +14,8 @@ from handoffd.protocol.name import HostName
 from handoffd.protocol.timing import BATCH_ITEMS, BATCH_LIMIT_BYTES
 
 FRAME_BYTES: Final = len(BATCH_HEAD) + len(BATCH_TAIL)
-ITEM_FRAME_BYTES: Final = 512
-"""More than what a batch adds to a payload: keys, T, our host's name."""
+ITEM_FRAME_BYTES: Final = 2_048
+"""More than what a batch adds to a payload: keys, T, PATH_HOSTS names of 63 characters each, and ours."""
 BACKLOG_LIMIT_BYTES: Final = (BATCH_LIMIT_BYTES - FRAME_BYTES - BATCH_ITEMS * ITEM_FRAME_BYTES) // 2
 """Payload bytes to ask custody for: a JSON text at most doubles when it becomes a JSON string."""
 
@@ -34,15 +34,15 @@ class Load:
         return len(self.offers) > 1
 
 
-def next_load(waiting: deque[Offer], host: HostName, now_s: float) -> Load:
-    """Take the next load out of a queue; its `offers` are empty if nothing in time was left."""
+def next_load(waiting: deque[Offer], host: HostName, now_s: float, most: int = BATCH_ITEMS) -> Load:
+    """Take the next load, of at most so many, out of a queue; its `offers` are empty if nothing in time was left."""
     load = Load()
     room = BATCH_LIMIT_BYTES - FRAME_BYTES
-    while waiting and len(load.offers) < BATCH_ITEMS:
+    while waiting and len(load.offers) < most:
         if waiting[0].expires_at <= now_s:
             load.late.append(waiting.popleft())
             continue
-        item = _item(waiting, load, host)
+        item = _item(waiting, load, host) if most > 1 else b""
         room -= len(item) + 1
         if load.offers and (room < 0 or not (item and load.items)):
             break
@@ -54,4 +54,4 @@ def next_load(waiting: deque[Offer], host: HostName, now_s: float) -> Load:
 def _item(waiting: deque[Offer], load: Load, host: HostName) -> bytes:
     """Return the first one's encoding; nothing for one that goes alone: no text, or nobody else waits."""
     alone = not load.offers and len(waiting) == 1
-    return b"" if alone else batch_item(waiting[0], (host,)) or b""
+    return b"" if alone else batch_item(waiting[0], (*waiting[0].path, host)) or b""

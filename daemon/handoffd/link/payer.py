@@ -9,9 +9,10 @@ from typing import Final
 
 from handoffd.custody.message import Batch, Debts
 from handoffd.link.artefact import Fetcher
-from handoffd.link.client import NoAnswer, NotSent, PeerClient, Reply
+from handoffd.link.client import PeerClient, Reply
 from handoffd.link.follower import Follower
 from handoffd.link.gate import Gate
+from handoffd.link.lane import NoAnswer, NotSent
 from handoffd.link.sender import Sender
 from handoffd.link.ties import Ties
 from handoffd.link.wire import BadAnswer, groups, pages, read_records

@@ -1,4 +1,4 @@
-"""The narrow view the link has of custody: nine engine methods, reached through the desk of the one custody thread.
+"""The narrow view the link has of custody: some engine methods, reached through the desk of the one custody thread.
 
 It owns no behaviour. The rule that must stay true: the link reads and decides nothing about a handoff that is not in
 these answers.
@@ -8,8 +8,21 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
-from handoffd.custody.message import Batch, Debts, Hello, Landing, Mirror, Offer, Settlement, Want
-from handoffd.protocol.name import HostName
+from handoffd.custody.message import (
+    Answer,
+    Arrival,
+    Batch,
+    Debts,
+    Hello,
+    Landing,
+    Lookup,
+    Mirror,
+    Offer,
+    Settlement,
+    Want,
+)
+from handoffd.custody.visit import Received, Tidings, Untold
+from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.record import Record
 
 Item = TypeVar("Item")
@@ -28,6 +41,9 @@ class Engine(Protocol):
     def hello(self, hellos: list[Hello], /) -> list[bool]:
         """Note a peer's epoch; True when payloads may go out under it."""
 
+    def noted(self, peers: list[HostName], /) -> list[str]:
+        """Return the epoch noted of each peer; empty where there is none."""
+
     def mirror(self, mirrors: list[Mirror], /) -> list[Record | None]:
         """Take over a peer's record; answer it when its artefact should be fetched."""
 
@@ -36,6 +52,27 @@ class Engine(Protocol):
 
     def land(self, landings: list[Landing], /) -> list[None]:
         """Take a fetched artefact, or the news that it is not to be had."""
+
+    def pushed_to(self, peers: list[HostName], /) -> list[None]:
+        """Note that these peers ask for states themselves."""
+
+    def wanted(self, batches: list[Batch], /) -> list[tuple[TransferId, ...]]:
+        """Tell which of what a peer has for us is not here yet."""
+
+    def receive(self, arrivals: list[Arrival], /) -> list[Received]:
+        """Admit what was leased."""
+
+    def verdict(self, batches: list[Batch], /) -> list[tuple[Record, ...]]:
+        """End what the peer wants an end of; answer what is told of those that stand in no file."""
+
+    def tidings(self, asked: list[Untold], /) -> list[Tidings]:
+        """Tell what a peer is to be told."""
+
+    def lookup(self, asked: list[Lookup], /) -> list[Answer]:
+        """Read an artefact."""
+
+    def forget(self, batches: list[Batch], /) -> list[tuple[Record | None, ...]]:
+        """Note that the peer has recorded these ends."""
 
     def debts(self, peers: list[HostName], /) -> list[Debts]:
         """Tell what the link owes a peer now."""

@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from handoffd.custody.message import Attempt, Offer, Settlement, Want
-from handoffd.link.answer import judge, judge_batch
-from handoffd.link.client import NoAnswer, NotSent, PeerClient, Reply
+from handoffd.custody.message import Attempt, Coming, Offer, Settlement, Want
+from handoffd.link.ahead import Ahead
+from handoffd.link.answer import SPLITS, judge, judge_batch
+from handoffd.link.client import PeerClient, Reply
 from handoffd.link.gate import BUSY, Gate
+from handoffd.link.lane import NoAnswer, NotSent, Opening
 from handoffd.link.load import BACKLOG_LIMIT_BYTES, Load, next_load
 from handoffd.link.ties import Ties
 from handoffd.link.trouble import read_retry_after
@@ -35,14 +37,18 @@ class Sender:
 
     def __init__(self, ties: Ties, client: PeerClient, gate: Gate, host: HostName) -> None:
         self.in_flight = 0
+        self.busy: str | None = None
+        """Why the peer, when last asked, would not take a handoff for now, in its words."""
         self._ties, self._client, self._gate, self._host = ties, client, gate, host
         self._group = asyncio.TaskGroup()
         self._fresh: deque[Offer] = deque()
         self._due: deque[Offer] = deque()
         self._fresh_bytes = 0
         self._opened_under = ""
+        self._ahead: Ahead | None = None
         self._asked: asyncio.Future[tuple[Offer, ...]] | None = None
         self._called = self._running = False
+        self._most = BATCH_ITEMS
         self._backlog_wanted = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -53,8 +59,16 @@ class Sender:
         """Fresh payloads that wait for a request to end."""
         return len(self._fresh)
 
+    def expect(self, coming: Coming) -> None:
+        """Begin the request of a payload that is being taken, if nothing else is on its way."""
+        if self._running and self._gate.open and not (self.in_flight or self._fresh):
+            self._enter()
+            self._group.create_task(self._carry_ahead(coming, self._gate.epoch))
+
     def offer(self, offer: Offer) -> None:
         """Carry a payload just taken; what cannot go soon goes back to custody at once."""
+        if self._send_ahead(offer):
+            return
         full = len(self._fresh) >= WAITING_ITEMS or self._fresh_bytes + len(offer.data) > WAITING_LIMIT_BYTES
         if not (self._running and self._gate.takes) or full:
             self._ties.give_back([offer], "too many wait here" if full else self._gate.why_shut)
@@ -107,24 +121,61 @@ class Sender:
         self._called = False
         try:
             if self._fresh:
-                load = next_load(self._fresh, self._host, self._ties.wall_s())
+                load = next_load(self._fresh, self._host, self._ties.wall_s(), self._most)
                 self._fresh_bytes -= sum(len(offer.data) for offer in load.offers + load.late)
                 self._call()
                 await self._carry(load)
         finally:
             self._leave()
 
+    # ---------------------------------------------------------------- one that was begun ahead
+
+    async def _carry_ahead(self, coming: Coming, epoch: str) -> None:
+        try:
+            opening = await self._client.begin(coming.tid, coming.size, epoch)
+            ahead = self._ahead = Ahead(coming.tid, epoch, opening)
+            await self._finish_ahead(ahead, epoch)
+        except (NotSent, NoAnswer):
+            pass  # the payload goes the usual way, and finds out itself
+        finally:
+            self._ahead = None
+            self._leave()
+
+    async def _finish_ahead(self, ahead: Ahead, epoch: str) -> None:
+        try:
+            await ahead.wait()
+        except asyncio.CancelledError:
+            if ahead.offer is not None:
+                self._ties.give_back([ahead.offer], "the link ended under way", Attempt.UNKNOWN)
+            await ahead.opening.close()
+            raise
+        if ahead.offer is not None:
+            await self._send(Load([ahead.offer]), epoch, ahead.opening)
+        else:
+            await ahead.opening.close()
+
+    def _send_ahead(self, offer: Offer) -> bool:
+        """Send a payload whose request was begun, from within the news of it; tell whether it went."""
+        ahead = self._ahead
+        if ahead is None or not (self._running and self._gate.open) or offer.expires_at <= self._ties.wall_s():
+            return False
+        return ahead.send(offer, self._gate.epoch)
+
     def _gate_turned(self) -> None:
+        if self._ahead is not None:
+            self._ahead.give_up()
         if self._gate.open:
             self._leave_old_epoch()
             self.want_backlog()
             self._call()
-        elif not self._gate.takes:
-            self._give_back_fresh(self._gate.why_shut)
+        else:
+            self._most = BATCH_ITEMS
+            if not self._gate.takes:
+                self._give_back_fresh(self._gate.why_shut)
 
     def _leave_old_epoch(self) -> None:
         """What was opened for the peer's old tree has ended there; it must not go out to the new one (section 8)."""
-        before, self._opened_under = self._opened_under, self._gate.epoch
+        before, self._opened_under = self._opened_under or self._gate.found, self._gate.epoch
         if before and before != self._gate.epoch:
             self._give_back_fresh("the peer's tree is a new one")
             self._ties.give_back(self._due, "the peer's tree is a new one")
@@ -161,7 +212,7 @@ class Sender:
     async def _carry_due(self) -> None:
         try:
             while self._due:
-                await self._carry(next_load(self._due, self._host, self._ties.wall_s()))
+                await self._carry(next_load(self._due, self._host, self._ties.wall_s(), self._most))
         finally:
             self._leave()
 
@@ -182,9 +233,9 @@ class Sender:
         elif load.offers:
             await self._send(load, self._gate.epoch)
 
-    async def _send(self, load: Load, epoch: str) -> None:
+    async def _send(self, load: Load, epoch: str, begun: Opening | None = None) -> None:
         try:
-            reply = await self._request(load, epoch)
+            reply = await (self._request(load, epoch) if begun is None else self._client.finish(begun))
         except NotSent as error:
             self._ties.give_back(load.offers, f"link down: {error.kind}: {error}")
             self._gate.suspect()
@@ -204,16 +255,19 @@ class Sender:
 
     def _answered(self, load: Load, reply: Reply, epoch: str) -> None:
         settlements = self._judge(load, reply, epoch)
+        if load.is_batch and reply.status in SPLITS:
+            self._most = 1  # until the gate shuts: alone, each is told its own verdict (a10)
         self._gate.hear(reply)
-        self._ties.settle([self._dated(one) for one in settlements])
-        if load.is_batch and any(s.attempt is Attempt.NOT_ADMITTED and s.status in BUSY for s in settlements):
+        self._ties.settle([self._dated(one, reply) for one in settlements])
+        put_off = [one for one in settlements if one.attempt is Attempt.NOT_ADMITTED and one.status in BUSY]
+        self.busy = put_off[0].detail if put_off else None
+        if load.is_batch and put_off:
             self._gate.hold(read_retry_after(reply.retry_after))
 
-    def _dated(self, one: Settlement) -> Settlement:
-        """The peer's record says nothing of clocks; its times are of use only beside the offset measured here."""
-        if one.record is None:
-            return one
-        return replace(one, record=replace(one.record, clock_offset_ms=self._gate.offset.offset_ms()))
+    def _dated(self, one: Settlement, reply: Reply) -> Settlement:
+        """The peer's times are of use only beside the offset of its clock, which is measured here."""
+        posted_s = self._ties.wall_s() - reply.round_trip_s
+        return replace(one, posted_s=posted_s, clock_offset_ms=self._gate.offset.offset_ms())
 
     def _judge(self, load: Load, reply: Reply, epoch: str) -> list[Settlement]:
         if self._gate.epoch != epoch:

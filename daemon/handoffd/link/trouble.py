@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from handoffd.link.answer import Body, said
+from handoffd.link.answer import UNPAIRED_KEY, Body, said
 from handoffd.link.wire import BadAnswer, Greeting, read_greeting
 from handoffd.protocol.name import AgentName
 
@@ -55,7 +55,10 @@ def wrong_certificate(expected: Collection[str], presented: str | None, detail: 
     """Return the trouble of a certificate that is not the pinned one."""
     shown = f"presented {presented}" if presented else f"not accepted ({detail})"
     pinned = f"expected {' or '.join(expected)}, " if expected else ""
-    remedy = "compare both with the operator of the peer; if it is really theirs, replace the pinned certificate"
+    remedy = (
+        "compare both with the operator of the peer (`handoffd check` there); if it is really theirs, put it into our "
+        "`certificate` file of the peer, or pair anew: `handoffd invite --replace` there and `handoffd join` here"
+    )
     return Trouble("wrong_certificate", f"{pinned}{shown}", remedy, True)
 
 
@@ -92,10 +95,17 @@ _BUSY = frozenset({429, 503})
 
 def _refusal(status: int, body: Body | None, retry_after: str | None) -> Trouble:
     words = said(body) or f"status {status}"
+    if status == _WRONG_TOKEN and body is not None and body.get(UNPAIRED_KEY) is True:
+        remedy = (
+            "end it on this side too: `handoffd unpair PEER`; or pair anew: `handoffd invite` there and "
+            "`handoffd join` here"
+        )
+        return Trouble("unpaired", f"the peer has ended the pairing with this host ({words})", remedy, True)
     if status == _WRONG_TOKEN:
         remedy = (
-            "exchange the tokens again: give the peer the hash of our token (its `accepts`), "
-            "or us the right token (our `token`)"
+            "exchange the tokens again: `handoffd invite --replace` there and `handoffd join` here; or give the peer "
+            "the hash of our token (its `accepts`), or us the right token (our `token`); if it has parted from us: "
+            "`handoffd unpair PEER` here"
         )
         return Trouble("wrong_token", f"the peer does not know our token ({words})", remedy, True)
     if status == _FORBIDDEN:

@@ -82,6 +82,15 @@ def choose(kind: Kind, root: Path) -> Watch:
             return _best(root)
 
 
+def inotify_refusal(root: Path) -> str:
+    """Return why no inotify watch of a root can be had now, empty if one can; nothing stays open."""
+    try:
+        Inotify(root).close()
+    except WatchUnavailable as error:
+        return str(error)
+    return ""
+
+
 def _best(root: Path) -> Watch:
     reasons: list[str] = []
     for candidate in (Inotify, Watchfiles):
@@ -137,6 +146,10 @@ class Inotify:
             }
         except OSError as error:
             raise WatchUnavailable(_refusal(error)) from error
+
+    def close(self) -> None:
+        """Give the descriptor back without having run."""
+        self._source.close()
 
     async def run(self, on_seen: Callable[[Seen], None]) -> None:
         """Tell each readable batch at once, until cancelled. Raises WatchLost, and what `on_seen` raises."""
