@@ -87,6 +87,10 @@ class Connection(RequestHandler):
         """Note that its answer is known."""
         self._busy = False
 
+    def cut_off(self) -> None:
+        """End it at once, whatever it waits for."""
+        self._abort()
+
     def pause_writing(self) -> None:
         """Give the client a while to read on."""
         super().pause_writing()

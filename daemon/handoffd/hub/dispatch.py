@@ -9,24 +9,27 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import cast
+from typing import Final, cast
 
-from aiohttp.web import BaseRequest, Response
+from aiohttp.web import BaseRequest, StreamResponse
 
 from handoffd.hub.answer import UNKNOWN_STATUS, Stamp
 from handoffd.hub.body import read_body
 from handoffd.hub.call import Call, Hub
 from handoffd.hub.connection import Connection
-from handoffd.hub.door import Signpost, Visitor, identify, legal_ident
+from handoffd.hub.door import NOBODY, Signpost, Visitor, identify, legal_ident
 from handoffd.hub.limit import Budget, Turnstile
 from handoffd.hub.refusal import Refused
-from handoffd.hub.route import Audience, Route
+from handoffd.hub.route import PAGES, Audience, Route
 from handoffd.hub.settings import Directory, HubSettings
+from handoffd.hub.visit import identify_viewer
 from handoffd.protocol.name import is_transfer_id
 from handoffd.protocol.reason import Problem
 
 LOG = logging.getLogger("handoffd.hub")
 
+TELL_S: Final = 0.5
+"""A poll whose token was taken away has so long to answer 401; it ends within a second in any case."""
 _NO_ROUTE = "none"
 
 
@@ -36,14 +39,28 @@ class Dispatcher:
     def __init__(self, hub: Hub, routes: Iterable[Route]) -> None:
         self._hub = hub
         self._signpost = Signpost(routes)
-        self._renew_limits()
+        self._waiting: dict[Connection, str] = {}
+        settings = hub.settings
+        self._turnstile = Turnstile(settings.agent_requests_per_s, settings.agent_burst)
+        self._peer_budget = Budget(settings.peer_limit_bytes)
+        self._agent_budget = Budget(settings.agent_limit_bytes)
 
     def reload(self, settings: HubSettings, directory: Directory) -> None:
-        """Go on with other settings and other principals; patience is read once, at start."""
-        self._hub.settings, self._hub.directory = settings, directory
-        self._renew_limits()
+        """Go on with other settings and other principals; patience is read once, at start.
 
-    async def handle(self, request: BaseRequest) -> Response:
+        Who waits with a token that is gone is woken to be told, and cut off if that does not end it at once.
+        """
+        gone = self._hub.take_up(settings, directory)
+        self._change_limits(settings)
+        if gone:
+            asyncio.get_running_loop().call_later(TELL_S, self._cut_off, gone)
+
+    def _cut_off(self, gone: frozenset[str]) -> None:
+        for connection, digest in list(self._waiting.items()):
+            if digest in gone and digest not in self._hub.directory.principals:
+                connection.cut_off()
+
+    async def handle(self, request: BaseRequest) -> StreamResponse:
         """Answer one request. Raises nothing but what means that the client has gone."""
         connection = cast(Connection, request.protocol)
         connection.begin()
@@ -51,14 +68,16 @@ class Dispatcher:
         route = visitor = None
         try:
             route, ident = self._signpost.find(request, connection.by_socket)
-            visitor = identify(request, connection, route.audience, self._hub.directory)
-            response = await self._serve(request, connection, route, ident, visitor)
+            visitor = self._identify(request, connection, route)
+            response: StreamResponse = await self._serve(request, connection, route, ident, visitor)
         except Refused as refused:
             response = self._refuse(request, refused, self._stamp(request, visitor))
         except ConnectionError:
             raise
         except Exception:
             LOG.exception("a request failed unexpectedly", extra={"fields": {"operation": route and route.operation}})
+            if request.writer.output_size > 0:  # a stream: nothing more can be said
+                raise ConnectionError("the answer has begun") from None
             response = self._stamp(request, visitor).problem(Problem.UNAVAILABLE, UNKNOWN_STATUS, _UNKNOWN)
         finally:
             connection.end()
@@ -67,9 +86,14 @@ class Dispatcher:
         self._count(route, response.status, began_s)
         return response
 
+    def _identify(self, request: BaseRequest, connection: Connection, route: Route) -> Visitor:
+        if route.audience in PAGES:
+            return identify_viewer(self._hub, request, connection.near, route.audience)
+        return identify(request, connection, route.audience, self._hub.directory, self._hub.settings.host)
+
     async def _serve(
         self, request: BaseRequest, connection: Connection, route: Route, ident: str, visitor: Visitor
-    ) -> Response:
+    ) -> StreamResponse:
         if visitor.principal.agent is not None:
             self._turnstile.pass_one(visitor.digest, asyncio.get_running_loop().time())
         ident = legal_ident(route, ident)
@@ -77,7 +101,13 @@ class Dispatcher:
         limit = self._limit(route)
         with self._held(request, visitor, limit):
             body = await read_body(request, limit, self._hub.settings.patience.body_s)
-            return await route.handler(self._hub, Call(request, connection, visitor.principal, ident, body))
+            call = Call(request, connection, visitor.principal, ident, body, visitor.digest)
+            if route.waits:
+                self._waiting[connection] = visitor.digest
+            try:
+                return await route.handler(self._hub, call)
+            finally:
+                self._waiting.pop(connection, None)
 
     def _check_epoch(self, request: BaseRequest, route: Route, visitor: Visitor) -> None:
         if route.audience not in (Audience.PEER, Audience.PARTY):
@@ -103,11 +133,11 @@ class Dispatcher:
         return budget.hold(visitor.principal.peer, min(size, limit))
 
     def _stamp(self, request: BaseRequest, visitor: Visitor | None) -> Stamp:
-        if visitor is not None:
+        if visitor is not None and visitor.principal is not NOBODY:
             return self._hub.stamp()
         return self._hub.stamp_for_stranger(request.headers.get("Handoffd-Epoch"))
 
-    def _refuse(self, request: BaseRequest, refused: Refused, stamp: Stamp) -> Response:
+    def _refuse(self, request: BaseRequest, refused: Refused, stamp: Stamp) -> StreamResponse:
         self._hub.metrics.refused(refused.reason)
         fields = dict(refused.fields)
         # The sender must see that this is about its T, though we may not have read the body it is the hash of.
@@ -119,11 +149,10 @@ class Dispatcher:
             response.force_close()
         return response
 
-    def _renew_limits(self) -> None:
-        settings = self._hub.settings
-        self._turnstile = Turnstile(settings.agent_requests_per_s, settings.agent_burst)
-        self._peer_budget = Budget(settings.peer_limit_bytes)
-        self._agent_budget = Budget(settings.agent_limit_bytes)
+    def _change_limits(self, settings: HubSettings) -> None:
+        self._turnstile.change(settings.agent_requests_per_s, settings.agent_burst)
+        self._peer_budget.change(settings.peer_limit_bytes)
+        self._agent_budget.change(settings.agent_limit_bytes)
 
     def _count(self, route: Route | None, status: int, began_s: float) -> None:
         if route is None:

@@ -1,14 +1,16 @@
 """The door: which route a request means, who asks, and whether that one may.
 
-It owns the check of tokens and knows no handler's work. The rule that must stay true: a token is never compared
-itself, only its SHA-256 with those known, in constant time.
+It owns the check of tokens and knows no handler's work. The rules that must stay true: a token is never compared
+itself, only its SHA-256 with those known, in constant time; and over plain HTTP without one a browser must call this
+machine by a name that no other host's name server decides, or a foreign page could read on (DNS rebinding).
 """
 
+import ipaddress
 from collections.abc import Iterable
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Final, NamedTuple, Protocol
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from aiohttp.web import BaseRequest
 
@@ -16,12 +18,19 @@ from handoffd.custody.message import Principal
 from handoffd.hub.refusal import METHOD_STATUS, Refused
 from handoffd.hub.route import IDENT, Audience, Route
 from handoffd.hub.settings import Directory
-from handoffd.protocol.name import BadName, handoff_id
+from handoffd.protocol.name import BadName, HostName, handoff_id
 from handoffd.protocol.reason import Problem
 
 OPERATOR: Final = Principal(peer="", agent=None, sends=frozenset())
 """Who stands behind the calls of operators; it is no party to any handoff."""
+NOBODY: Final = Principal(peer="", agent=None, sends=frozenset())
+"""Who stands behind a call that is open to everybody, or to a browser: no epoch is told in a refusal."""
+_WRONG_NAME: Final = (
+    "Over plain HTTP this is answered without a token to 127.0.0.1, [::1], localhost and the host's name in the "
+    "configuration only: ask by one of these, over relay/handoffd.sock, or with the operator's token."
+)
 _BEARER: Final = "bearer "
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="handoffd"'}
 _TOKEN_LIMIT: Final = 512
 """Characters of a token that are looked at; ours have 43."""
 
@@ -54,7 +63,7 @@ class Signpost:
         methods, ident = self._match(request.rel_url.raw_path)
         served = {name: route for name, route in methods.items() if _is_served(route, by_socket)}
         if not served:
-            raise Refused(Problem.NOT_FOUND, "There is no such path; /openapi.json lists them.")
+            raise no_such_path()
         route = served.get(request.method)
         if route is None:
             raise _no_such_method(request.method, served)
@@ -66,30 +75,51 @@ class Signpost:
         segments = path.split("/")
         for place in self._place:
             if place < len(segments):
-                ident, segments[place] = segments[place], IDENT
-                return self._paths.get("/".join(segments), {}), unquote(ident)
+                pattern = "/".join((*segments[:place], IDENT, *segments[place + 1 :]))
+                if pattern in self._paths:
+                    return self._paths[pattern], unquote(segments[place])
         return {}, ""
 
 
-def identify(request: BaseRequest, origin: Origin, audience: Audience, directory: Directory) -> Visitor:
-    """Return who asks. Raises Refused: unauthorized, or forbidden to this kind of token."""
-    if audience is Audience.SOCKET or (audience is Audience.NEAR and origin.near):
+def identify(request: BaseRequest, origin: Origin, audience: Audience, directory: Directory, host: HostName) -> Visitor:
+    """Return who asks `host`, this one. Raises Refused: unauthorized, or forbidden to this token or under this name."""
+    if audience is Audience.SOCKET or (
+        audience is Audience.NEAR and origin.near and _may_be_near(request, origin, host)
+    ):
         return Visitor(OPERATOR, "")
-    digest = _digest(request.headers.get("Authorization", ""))
+    if audience is Audience.STRANGER:
+        return Visitor(NOBODY, "")
+    if audience is Audience.NEAR and origin.near and "Authorization" not in request.headers:
+        raise Refused(Problem.FORBIDDEN, _WRONG_NAME, closes=True)
+    digest = digest_of(request.headers.get("Authorization", ""))
     if audience is Audience.NEAR:
-        if _known(digest, directory.operators) is None:
-            raise _unauthorized()
+        if known_digest(digest, directory.operators) is None:
+            raise unauthorized()
         return Visitor(OPERATOR, digest)
-    known = _known(digest, directory.principals)
+    known = known_digest(digest, directory.principals)
     if known is None:
-        raise _unauthorized()
+        raise _parted(host) if known_digest(digest, directory.parted) else unauthorized()
     principal = directory.principals[known]
     if audience is not Audience.PARTY and (principal.agent is None) != (audience is Audience.PEER):
         raise Refused(Problem.FORBIDDEN, f"This call is for {audience.value}; the token is another one's.")
     return Visitor(principal, digest)
 
 
-def _known(digest: str, known: Iterable[str]) -> str | None:
+def _may_be_near(request: BaseRequest, origin: Origin, host: HostName) -> bool:
+    called = request.headers.get("Host")  # every browser sends one
+    return origin.by_socket or request.scheme != "http" or called is None or is_own_name(called, host)
+
+
+def is_own_name(called: str, host: HostName | None = None) -> bool:
+    """Tell whether a Host header means this machine, wherever it was resolved: loopback, or `host` if given."""
+    try:
+        name = urlsplit(f"//{called}").hostname or ""
+        return name in ("localhost", host) or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def known_digest(digest: str, known: Iterable[str]) -> str | None:
     """Return the digest among those known, each compared in constant time: a host has a handful of tokens."""
     found = None
     for one in known:
@@ -98,16 +128,28 @@ def _known(digest: str, known: Iterable[str]) -> str | None:
     return found
 
 
-def _digest(authorization: str) -> str:
+def digest_of(authorization: str) -> str:
     """Return the hex SHA-256 of the bearer token. Raises Refused."""
     if authorization[: len(_BEARER)].lower() != _BEARER or len(authorization) > _TOKEN_LIMIT:
-        raise _unauthorized()
+        raise unauthorized()
     return sha256(authorization[len(_BEARER) :].strip().encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _unauthorized() -> Refused:
+def no_such_path() -> Refused:
+    """Return the refusal of a path that is not served, or not there from where it was asked for."""
+    return Refused(Problem.NOT_FOUND, "There is no such path; /openapi.json lists them.")
+
+
+def unauthorized() -> Refused:
+    """Return the refusal of a request without a valid token."""
     # The connection ends too, so that nobody without a token keeps one of them.
-    return Refused(Problem.UNAUTHORIZED, headers={"WWW-Authenticate": 'Bearer realm="handoffd"'}, closes=True)
+    return Refused(Problem.UNAUTHORIZED, headers=_CHALLENGE, closes=True)
+
+
+def _parted(host: HostName) -> Refused:
+    """Return the refusal of a peer that this host was paired with: who dials in could not be told otherwise."""
+    detail = f"{host} has ended the pairing; its token is accepted no more."
+    return Refused(Problem.UNAUTHORIZED, detail, headers=_CHALLENGE, fields={"unpaired": True}, closes=True)
 
 
 def _is_served(route: Route, by_socket: bool) -> bool:

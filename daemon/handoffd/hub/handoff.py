@@ -43,6 +43,7 @@ async def poll(hub: Hub, call: Call) -> Response:
     until_s = asyncio.get_running_loop().time() + min(_seconds(call, "wait"), POLL_WAIT_S)
     while True:
         seen = hub.notifier.version(call.principal.peer)
+        hub.check_known(call)
         answer = await hub.ask(hub.engine.poll, Poll(agent))
         if answer.status != 204 or not await hub.notifier.wait(call.principal.peer, seen, call.caller, until_s):
             return tell(hub, answer)

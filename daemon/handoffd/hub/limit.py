@@ -1,7 +1,7 @@
 """Limits on how much one token may ask: requests a second for an agent, bytes in memory for both.
 
-It knows no request and no clock; `now_s` is any steady time. The rule that must stay true: what is taken from a
-budget is given back exactly once.
+It knows no request and no clock; `now_s` is any steady time. The rules that must stay true: what is taken from a
+budget is given back exactly once; and new limits meet what is used already, so that no reload gives anything back.
 """
 
 from collections import defaultdict
@@ -22,6 +22,11 @@ class Bucket:
         self._left = self._burst
         self._at_s = now_s
 
+    def change(self, rate: float, burst: int) -> None:
+        """Go on with other numbers; what is left stays, up to the new burst."""
+        self._rate = rate
+        self._burst = float(burst)
+
     def take(self, now_s: float) -> float:
         """Take one; return 0.0, or the seconds to wait when there is none."""
         self._left = min(self._burst, self._left + (now_s - self._at_s) * self._rate)
@@ -40,6 +45,13 @@ class Turnstile:
         self._burst = burst
         self._buckets: dict[str, Bucket] = {}
 
+    def change(self, rate: float, burst: int) -> None:
+        """Go on with other numbers, for all tokens."""
+        self._rate = rate
+        self._burst = burst
+        for bucket in self._buckets.values():
+            bucket.change(rate, burst)
+
     def pass_one(self, digest: str, now_s: float) -> None:
         """Let one request pass. Raises Refused when the token has used up its share."""
         bucket = self._buckets.get(digest)
@@ -56,6 +68,10 @@ class Budget:
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._used: defaultdict[str, int] = defaultdict(int)
+
+    def change(self, limit_bytes: int) -> None:
+        """Go on with another limit; what is held stays held, also above it."""
+        self._limit = limit_bytes
 
     @contextmanager
     def hold(self, party: str, size: int) -> Iterator[None]:

@@ -237,9 +237,20 @@ def _bind(listen: Listen) -> socket.socket:
     try:
         bound = socket.create_server((str(address), listen.port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {listen.address}:{listen.port}: {error.strerror}") from None
+        raise OSError(error.errno, f"cannot listen on {_refused(listen, error)}") from None
     bound.setblocking(False)
     return bound
+
+
+def _refused(listen: Listen, error: OSError) -> str:
+    """Return where a listener cannot be, why, and what to do."""
+    words = f"{listen.address}:{listen.port}: {os.strerror(error.errno or 0)}"
+    remedy = {
+        errno.EADDRINUSE: f"`ss -ltnp 'sport = :{listen.port}'` shows who has it; end that, or write another port",
+        errno.EADDRNOTAVAIL: "this host has no such address (`ip -brief address` lists them); write another one",
+        errno.EACCES: "a port below 1024 takes a right of its own (CAP_NET_BIND_SERVICE); write a higher one",
+    }.get(error.errno or 0)
+    return f"{words}; {remedy} under `listen`" if remedy else words
 
 
 def _bind_unix(path: Path) -> socket.socket:

@@ -1,74 +1,59 @@
-"""Metrics in the Prometheus text format, on a registry of their own (docs/http-api.md lists the names).
+"""Metrics in the Prometheus text format, on a registry of their own (docs/metrics.md lists them).
 
-It owns the names and knows neither requests nor handoffs. The rule that must stay true: no label takes a value from
-outside a closed list, so the number of series is bounded whatever is sent.
+It owns what the hub counts as it answers; the rest is gathered at each scrape (`observed`). The rule that must stay
+true: no label takes a value from a request, so the number of series is bounded whatever is sent.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
-from handoffd.protocol.reason import Problem, Reason, State
+from handoffd.hub import catalogue
+from handoffd.hub.catalogue import Family
+from handoffd.hub.observed import Observed
+from handoffd.protocol.reason import Problem, Reason
+from handoffd.status.meter import Meters
+from handoffd.status.model import Status
 
 # From a fraction of the 2.5 ms a whole handoff may take up to the 10 s a client waits.
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
 
-
-class _Custody(Collector):
-    """Asks for the counts at each scrape, so that no second copy of them exists."""
-
-    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily("handoffd_custody", "Handoffs by where they are now", labels=["place"])
-        for place, number in self._counts().items():
-            family.add_metric([place], number)
-        yield family
-
-    def describe(self) -> list[Metric]:
-        return [GaugeMetricFamily("handoffd_custody", "Handoffs by where they are now", labels=["place"])]
+disable_created_metrics()  # type: ignore[no-untyped-call] # a second series beside each counter, which nobody asked for
 
 
 class Metrics:
-    """Counts what passes. `counts` is the engine's."""
+    """Counts what passes; `meters` and `status` are asked at each scrape."""
 
-    def __init__(self, version: str, counts: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, version: str, meters: Meters, status: Callable[[], Status]) -> None:
         self.registry = CollectorRegistry()
-        self._edges = self._counter("handoffd_edges", "States that handoffs reached here", "state")
-        self._endings = self._counter("handoffd_endings", "Handoffs that ended, by reason", "reason")
-        self._refusals = self._counter("handoffd_refusals", "Requests and batch items not served, by reason", "reason")
-        self._responses = self._counter("handoffd_http_responses", "Answers by call and status", "operation", "status")
+        self._refusals = self._counter(catalogue.REFUSALS)
+        self._responses = self._counter(catalogue.RESPONSES)
         self._seconds = Histogram(
-            "handoffd_http_seconds",
-            "Time from the headers to the answer; calls that may wait for news are left out",
-            ["operation"],
+            catalogue.REQUESTS.name,
+            catalogue.REQUESTS.words,
+            catalogue.REQUESTS.labels,
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.connections = Gauge(
-            "handoffd_connections", "Open connections, handshakes included", registry=self.registry
-        )
-        self.turned_away = Counter(
-            "handoffd_connections_refused", "Connections closed because there were too many", registry=self.registry
-        )
-        build = Gauge("handoffd_build_info", "Always 1; the version is the label", ["version"], registry=self.registry)
-        build.labels(version).set(1)
-        self.registry.register(_Custody(counts))
+        self.connections = self._gauge(catalogue.CONNECTIONS)
+        self.turned_away = self._counter(catalogue.TURNED_AWAY)
+        self._gauge(catalogue.BUILD).labels(version).set(1)
+        self.registry.register(Observed(meters, status))
         ProcessCollector(registry=self.registry)
 
-    def _counter(self, name: str, words: str, *labels: str) -> Counter:
-        return Counter(name, words, labels, registry=self.registry)
+    def _counter(self, family: Family) -> Counter:
+        return Counter(family.name, family.words, family.labels, registry=self.registry)
 
-    def edge(self, state: State, reason: Reason | None = None) -> None:
-        """Count a state that a handoff reached; the reason too when it is a final one."""
-        self._edges.labels(state.value).inc()
-        if reason is not None:
-            self._endings.labels(reason.value).inc()
+    def _gauge(self, family: Family) -> Gauge:
+        return Gauge(family.name, family.words, family.labels, registry=self.registry)
 
     def refused(self, reason: Problem | Reason) -> None:
         """Count a request, or an item of a batch, that was not served."""

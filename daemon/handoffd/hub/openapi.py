@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, made from the route table; nothing in it is written twice.
 
-It leaves out the operator's calls over the socket: nobody reaches them over TCP.
+It leaves out the operator's calls over the socket and those of the status page.
 """
 
 import json
@@ -9,10 +9,11 @@ from typing import Any
 
 from handoffd.hub import schema
 from handoffd.hub.answer import JSON, PROBLEM_JSON
-from handoffd.hub.route import Audience, Body, Reply, Route
+from handoffd.hub.route import UNDOCUMENTED, Audience, Body, Reply, Route
 
 _SECURITY: dict[Audience, list[dict[str, list[str]]]] = {
     Audience.NEAR: [{}, {"operator": []}],
+    Audience.STRANGER: [{}],
     Audience.AGENT: [{"agent": []}],
     Audience.PEER: [{"peer": []}],
     Audience.PARTY: [{"agent": []}, {"peer": []}],
@@ -24,7 +25,7 @@ def describe(routes: Iterable[Route], version: str) -> bytes:
     """Return the document as JSON bytes; `version` is the daemon's."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        if route.audience is not Audience.SOCKET:
+        if route.audience not in UNDOCUMENTED:
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     document = {
         "openapi": "3.1.0",

@@ -13,6 +13,8 @@ from handoffd.custody.message import Answer, Arrival, Batch, Principal, StatesNe
 from handoffd.hub.answer import answer_fields, is_served, reason_of, status_of
 from handoffd.hub.call import Call, Hub, hosts
 from handoffd.hub.document import list_field, needed_list, number_field, object_field, read_object, text_field
+from handoffd.hub.lend import poll as visit_poll
+from handoffd.hub.lend import welcome
 from handoffd.hub.port import Records
 from handoffd.hub.refusal import Refused, bad_request
 from handoffd.protocol.name import BadName, HostName, TransferId, transfer_id
@@ -28,7 +30,25 @@ async def hello(hub: Hub, call: Call) -> Response:
     if theirs is not None and theirs.partition(".")[0] != ours.partition(".")[0]:
         raise bad_request(f"You run handoffd {theirs[:40]}, this host {ours}: their major versions must be the same.")
     hub.heard(call.principal.peer)
-    return hub.stamp().fields({"version": ours, "homes": sorted(hub.settings.homes), "link": "push"})
+    told: dict[str, object] = {"version": ours, "homes": sorted(hub.settings.homes), "link": "push"}
+    dials_in = call.principal.peer in hub.settings.pulls
+    if dials_in:
+        hub.diallers.measure(call.principal.peer, call.header("Handoffd-Clock"))
+        _note_conflict(hub, call)
+        told |= {"link": "pull", **await welcome(hub, call)}
+    stamp = hub.stamp()
+    if dials_in:
+        hub.diallers.answered(call.principal.peer, stamp.time)
+    return stamp.fields(told)
+
+
+def _note_conflict(hub: Hub, call: Call) -> None:
+    """Hear of a peer that dials in that it calls agents of this host its own; it tells no more than their names."""
+    named = (call.header("Handoffd-Conflict") or "").split(",")
+    shared = tuple(sorted(agent for agent in hub.settings.homes if agent in named))
+    if shared and hub.diallers.dispute(call.principal.peer, shared):
+        detail = f"both hosts call {', '.join(shared)} local; remove them from `agents` on one host"
+        hub.keeper.tell("link_conflict", peer=call.principal.peer, agents=list(shared), detail=detail)
 
 
 async def batch(hub: Hub, call: Call) -> Response:
@@ -43,12 +63,18 @@ async def batch(hub: Hub, call: Call) -> Response:
 
 
 async def states(hub: Hub, call: Call) -> Response:
-    """Tell a sending peer which of its handoffs are higher than it knows, waiting for some if asked to."""
+    """Tell a sending peer which of its handoffs are higher than it knows, waiting for some if asked to.
+
+    A peer that dials in tells here what became of what it took (`tell`), and hears what is wanted of it.
+    """
     fields = read_object(call.body)
+    if "tell" in fields:
+        return await visit_poll(hub, call, fields)
     query = StatesQuery(_host(call), _known(fields), text_field(fields, "since"))
     until_s = asyncio.get_running_loop().time() + min(number_field(fields, "wait"), STATES_WAIT_S)
     while True:
         seen = hub.notifier.version(query.peer)
+        hub.check_known(call)
         news = await hub.ask(hub.engine.states, query)
         if (
             news.records

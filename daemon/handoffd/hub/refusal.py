@@ -19,6 +19,7 @@ SENTENCE: dict[Problem | Reason, str] = {
     Problem.EPOCH_CHANGED: "This host's tree has another epoch; ask /api/v1/hello for it.",
     Problem.LOOP: "The payload has been here before; the routes form a circle.",
     Problem.RATE_LIMITED: "Too much at once; try again after the time in Retry-After.",
+    Problem.INVITE_VOID: "The invite cannot be used; the detail says why. Make a new one.",
     Problem.UNAVAILABLE: "The daemon cannot serve this now; try again.",
     Reason.COMPLETED: "It was completed.",
     Reason.REJECTED_BY_AGENT: "The agent rejected it.",
@@ -69,6 +70,11 @@ class Refused(Exception):
 def bad_request(detail: str) -> Refused:
     """Return the refusal of a request that cannot be understood; `detail` names the place."""
     return Refused(Problem.BAD_REQUEST, detail)
+
+
+def unauthorized_any_more() -> Refused:
+    """Return the refusal of a request whose token was taken away after it had passed the door."""
+    return Refused(Problem.UNAUTHORIZED, "This token is accepted no more.", closes=True)
 
 
 def too_large(limit_bytes: int) -> Refused:

@@ -22,9 +22,17 @@ class Audience(Enum):
 
     NEAR = "anybody over loopback or the socket, an operator's token from elsewhere"
     SOCKET = "the operator, over relay/handoffd.sock"
+    PAGE = "a browser, where the page is served"
+    VIEWER = "a viewer of the page"
     AGENT = "an agent"
     PEER = "a peer's daemon"
+    STRANGER = "anybody who has an invite"
     PARTY = "an agent or a peer's daemon"
+
+
+PAGES = frozenset({Audience.PAGE, Audience.VIEWER})
+UNDOCUMENTED = PAGES | {Audience.SOCKET}
+"""Not in the OpenAPI document: between parts of handoffd itself, so they change without notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,12 @@ class Route:
     def statuses(self) -> tuple[int, ...]:
         """Return every problem status this call may be answered with, ascending."""
         found = {*self.refusals, 400, 500, 503}
-        if self.audience is not Audience.SOCKET:
+        if self.audience not in (Audience.SOCKET, Audience.STRANGER):
             found.add(401)
+        if self.audience is Audience.NEAR:
+            found.add(403)
+        if self.audience in PAGES:
+            found |= {403, 404}
         if self.audience in (Audience.AGENT, Audience.PEER, Audience.PARTY):
             found |= {403, 429}
         if self.audience in (Audience.PEER, Audience.PARTY):

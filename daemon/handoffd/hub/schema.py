@@ -25,6 +25,10 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _list(name: str) -> Schema:
+    return {"type": "array", "items": _ref(name)}
+
+
 def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
@@ -55,6 +59,9 @@ RECORD: Schema = _object(
         "detail": TEXT,
         "artefact": _or_null(_object({"name": TEXT, "sha256": TID, "size": {"type": "integer", "minimum": 0}})),
         "edges": {"type": "object", "additionalProperties": TEXT},
+        "edges_by": {"type": "object", "additionalProperties": TEXT},
+        "clocks": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "onward": TEXT,
         "in_doubt": {"type": "boolean"},
     },
 )
@@ -81,7 +88,7 @@ PROBLEM: Schema = _object(
         "final": {"type": "boolean"},
         "time": MOMENT,
     },
-    {"epoch": TEXT, "tid": TID, "record": _ref("Record"), "refused_epoch": TEXT},
+    {"epoch": TEXT, "tid": TID, "record": _ref("Record"), "refused_epoch": TEXT, "unpaired": {"type": "boolean"}},
 )
 
 PAYLOAD: Schema = {
@@ -110,6 +117,8 @@ ITEM: Schema = _object(
     {"tid": TID, "payload": {"type": "string", "description": "the exact text of the payload"}},
     {"path": _or_null({"type": "array", "items": HOST, "maxItems": 32})},
 )
+
+_TIDS: Schema = {"type": "array", "items": TID}
 
 SCHEMAS: dict[str, Schema] = {
     "Record": RECORD,
@@ -146,11 +155,36 @@ SCHEMAS: dict[str, Schema] = {
             ),
             "since": _or_null(TEXT),
             "wait": {"type": ["number", "null"], "minimum": 0, "description": f"seconds, cut to {STATES_WAIT_S:g}"},
+            "tell": _or_null(
+                {
+                    "type": "object",
+                    "propertyNames": TID,
+                    "additionalProperties": _ref("Record"),
+                    "maxProperties": STATES_ITEMS,
+                    "description": "a peer that dials in: its own records; `known` and `since` are not looked at then",
+                }
+            ),
+            "more": {"type": ["boolean", "null"], "description": "with `tell`: there is more to tell at once"},
         },
     },
     "StatesNews": _object(
         {"states": {"type": "object", "additionalProperties": _ref("Record")}, "cursor": TEXT, **STAMP},
         {"reset": {"type": "boolean"}, "lost": {"type": "array", "items": TID}},
+    ),
+    "Wishes": _object({**dict.fromkeys(("take", "verdict", "forget"), _TIDS), **STAMP}),
+    "StatesAnswer": {"anyOf": [_ref("StatesNews"), _ref("Wishes")]},
+    "LeaseTids": _object({"tids": {"type": "array", "items": TID, "maxItems": BATCH_ITEMS}}),
+    "LeaseResults": _object(
+        {
+            "results": {
+                "type": "array",
+                "items": _object(
+                    {"tid": _or_null(TID), "code": {"type": "integer"}},
+                    {"payload": TEXT, "path": {"type": "array", "items": HOST}},
+                ),
+            },
+            **STAMP,
+        }
     ),
     "Tids": _object({"tids": {"type": "array", "items": TID, "maxItems": STATES_ITEMS}}),
     "States": _object({"states": {"type": "object", "additionalProperties": _ref("Record")}, **STAMP}),
@@ -160,12 +194,65 @@ SCHEMAS: dict[str, Schema] = {
             "homes": {"type": "array", "items": AGENT},
             "link": {"enum": ["push", "pull"]},
             **STAMP,
-        }
+        },
+        {"challenge": NONCE, "accepted": {"type": "boolean"}},
     ),
     "Health": _object({"status": {"enum": ["ok", "ready"]}, **STAMP}),
     "Status": _object(
-        {"host": HOST, "version": TEXT, "ready": {"type": "boolean"}, "counts": {"type": "object"}, **STAMP}
+        {
+            "format": {"type": "integer"},
+            "host": HOST,
+            "root": TEXT,
+            "version": TEXT,
+            "daemon": {"enum": ["running"]},
+            "ready": {"type": "boolean"},
+            "started": MOMENT,
+            "warnings": _list("Concern"),
+            "peers": {"type": "array", "items": {"type": "object"}},
+            "handoffs": {"type": "array", "items": {"type": "object"}},
+            "in_doubt": {"type": "array", "items": {"type": "object"}},
+            "ended": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "latency": {"type": "object"},
+            "journal": {"type": "object"},
+            "disk": {"type": "object"},
+            **STAMP,
+        }
     ),
+    "Concern": _object({"word": TEXT, "peer": _or_null(HOST), "detail": TEXT, "remedy": TEXT}),
+    "PairStep": {"type": "object", "description": "One step of a pairing (docs/pairing.md)."},
+    "TokenChange": {"type": "object", "properties": {"sha256": _or_null(TID)}},
+    "CertificateChange": _object(
+        {"certificate": {"type": "string", "description": "one PEM certificate"}},
+        {"signature": _or_null({"type": "string", "pattern": "^([0-9a-f]{2}){0,256}$"})},
+    ),
+    "InviteOpen": _object({"invite": TEXT, "peer": HOST, "lifetime_s": {"type": "number", "minimum": 0}}),
+    "InviteNext": _object({"invite": TEXT}, {"wait": {"type": "number", "minimum": 0}}),
+    "InviteReply": _object({"invite": TEXT, "answer": {"type": "object"}}),
+    "InviteEnd": _object({"invite": TEXT, "word": TEXT}, {"detail": TEXT}),
+    "Came": _object({"came": {"type": "object"}, **STAMP}),
+    "Reloaded": _object({"problems": {"type": "array", "items": TEXT}, **STAMP}),
+    "Note": _object({"event": TEXT}, {"peer": TEXT, "detail": TEXT}),
     "Tid": _object({"tid": TID}),
+    "Journey": _object(
+        {
+            "tid": TID,
+            "state": _words(State),
+            "record": _ref("Record"),
+            "at": _object({"asked": MOMENT, "taken": MOMENT, "posted": _or_null(MOMENT), "home": MOMENT}),
+            **STAMP,
+        }
+    ),
+    "PageLink": _object(
+        {
+            "code": TEXT,
+            "within_s": {"type": "number"},
+            "near": {"type": "array", "items": TEXT},
+            "far": {"type": "array", "items": TEXT},
+            **STAMP,
+        }
+    ),
+    "PageCode": _object({"code": TEXT}),
+    "PageSession": _object({"token": TEXT, "until": MOMENT, "time": MOMENT}),
+    "Story": {"type": "object", "description": "As `handoffd trace --json` tells it."},
     "Standing": _object({"tid": TID, "state": _words(State), "record": _ref("Record"), **STAMP}),
 }

@@ -5,16 +5,17 @@ The dispatcher serves it, the OpenAPI document and docs/http-api.md are made fro
 
 from aiohttp.web import Response
 
-from handoffd.hub import handoff, operation, peer, schema
+from handoffd.hub import handoff, lend, operation, pairing, peer, schema, upkeep, viewer
 from handoffd.hub.answer import JSON
 from handoffd.hub.call import Call, Hub
 from handoffd.hub.openapi import describe
 from handoffd.hub.route import SMALL_LIMIT_BYTES, Audience, Body, Reply, Route
-from handoffd.protocol.timing import BATCH_LIMIT_BYTES, STATES_LIMIT_BYTES
+from handoffd.protocol.timing import BATCH_LIMIT_BYTES, CANARY_LIMIT_BYTES, STATES_LIMIT_BYTES
 
 API = "/api/v1"
 _HANDOFFS = f"{API}/handoffs"
 _STATE = Reply("Where the handoff stands.", "Handoff")
+_FILE = Reply("The file.")
 _BYTES = Reply("The exact bytes of the payload; its ids are in the headers.")
 _STATES = Reply("A record for each T of yours that is known.", "States")
 _SECONDS = {"type": "number", "minimum": 0, "description": "seconds to wait for one, cut to 30"}
@@ -107,7 +108,13 @@ _PEERS = (
         Audience.PEER,
         "Learn this host's epoch, version and agents.",
         {200: Reply("Who this host is.", "Hello")},
-        headers={"Handoffd-Version": schema.TEXT},
+        headers={
+            "Handoffd-Version": schema.TEXT,
+            "Handoffd-From-Epoch": schema.TEXT,
+            "Handoffd-Challenge": schema.TEXT,
+            "Handoffd-Clock": schema.TEXT,
+            "Handoffd-Conflict": schema.TEXT,
+        },
     ),
     Route(
         "POST",
@@ -124,11 +131,35 @@ _PEERS = (
         f"{_HANDOFFS}/states",
         peer.states,
         Audience.PEER,
-        "Ask for records that are higher than known, and wait up to 25 s for some.",
-        {200: Reply("Records, and the cursor to go on from.", "StatesNews")},
+        "Ask for records that are higher than known; or, as a peer that dials in, `tell` of what you took and hear "
+        "what is wanted of you. Either waits up to 25 s for something.",
+        {200: Reply("Records, and the cursor to go on from; or, after `tell`, what is wanted.", "StatesAnswer")},
         body=Body("StatesQuery", STATES_LIMIT_BYTES),
+        headers={"Handoffd-From-Epoch": schema.TEXT, "Handoffd-Challenge": schema.TEXT},
         needs_epoch=True,
         waits=True,
+    ),
+    Route(
+        "POST",
+        f"{_HANDOFFS}/lease",
+        lend.lease,
+        Audience.PEER,
+        "Take payloads that wait for you, as a peer that dials in: up to 100, the same ones again with the same epoch.",
+        {200: Reply("One result for each that fits, in order; with code 200 its exact text.", "LeaseResults")},
+        body=Body("LeaseTids", STATES_LIMIT_BYTES),
+        headers={"Handoffd-From-Epoch": schema.TEXT},
+        needs_epoch=True,
+    ),
+    Route(
+        "POST",
+        f"{_HANDOFFS}/{{id}}/artefact",
+        lend.bring,
+        Audience.PEER,
+        "Bring the final bytes of a handoff that you leased, before its end is told.",
+        {200: _STATE},
+        body=Body("Artefact"),
+        headers={"Handoffd-From-Epoch": schema.TEXT},
+        needs_epoch=True,
     ),
     Route(
         "POST",
@@ -149,6 +180,48 @@ _PEERS = (
         {200: _STATES},
         body=Body("Tids", STATES_LIMIT_BYTES),
         needs_epoch=True,
+    ),
+)
+
+_TRUST = (
+    Route(
+        "POST",
+        f"{API}/pair",
+        pairing.pair,
+        Audience.STRANGER,
+        "Say one step of a pairing; what it holds is proved with the invite's secret.",
+        {200: Reply("The inviting command's answer, proved likewise.", "PairStep")},
+        body=Body("PairStep", pairing.PAIR_LIMIT_BYTES),
+        refusals=(403, 410, 429),
+    ),
+    Route(
+        "POST",
+        f"{API}/peer/token",
+        pairing.token,
+        Audience.PEER,
+        "Have another token of yours accepted beside the present one; without `sha256`, the present one alone.",
+        {200: Reply("It is in force.", "Health")},
+        body=Body("TokenChange", SMALL_LIMIT_BYTES),
+        refusals=(429,),
+    ),
+    Route(
+        "POST",
+        f"{API}/peer/certificate",
+        pairing.certificate,
+        Audience.PEER,
+        "Have a certificate that the present one's key has signed pinned beside it; unsigned: a pinned one alone.",
+        {200: Reply("It is in force.", "Health")},
+        body=Body("CertificateChange", pairing.PAIR_LIMIT_BYTES),
+        refusals=(429,),
+    ),
+    Route(
+        "POST",
+        f"{API}/peer/farewell",
+        pairing.farewell,
+        Audience.PEER,
+        "Say that you have ended the pairing.",
+        {200: Reply("It was noted.", "Health")},
+        refusals=(429,),
     ),
 )
 
@@ -188,6 +261,18 @@ _OPERATORS = (
     ),
     Route(
         "POST",
+        "/operator/canary",
+        operation.canary,
+        Audience.SOCKET,
+        "Send a canary to a peer and wait for its end (`handoffd doctor`).",
+        {200: Reply("How it ended, and when it came by where.", "Journey")},
+        body=Body("Payload", CANARY_LIMIT_BYTES),
+        query={"peer": schema.HOST},
+        refusals=(429,),
+        waits=True,
+    ),
+    Route(
+        "POST",
         "/operator/withdraw",
         operation.withdraw,
         Audience.SOCKET,
@@ -208,4 +293,110 @@ _OPERATORS = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_AGENTS, *_PEERS, *_OPERATORS)
+_PAGE = (
+    Route(
+        "POST",
+        "/operator/page",
+        viewer.page_link,
+        Audience.SOCKET,
+        "Make a link to the status page, good for one browser and five minutes.",
+        {200: Reply("Where the page is, and the code that opens it.", "PageLink")},
+        refusals=(403,),
+    ),
+    Route("GET", "/page", viewer.page, Audience.PAGE, "Go to the page.", {308: Reply("To `/page/`.")}),
+    Route("GET", "/page/", viewer.page_index, Audience.PAGE, "Load the page, empty.", {200: Reply("HTML.")}),
+    *(
+        Route("GET", f"/page/{name}", viewer.page_file(name), Audience.PAGE, "Load a file of the page.", {200: _FILE})
+        for name in viewer.FILES
+    ),
+    Route(
+        "POST",
+        "/page/session",
+        viewer.page_enter,
+        Audience.PAGE,
+        "Exchange a link's code for a token of twelve hours, once.",
+        {200: Reply("The token.", "PageSession")},
+        body=Body("PageCode", SMALL_LIMIT_BYTES),
+    ),
+    Route(
+        "GET",
+        "/page/events",
+        viewer.page_events,
+        Audience.VIEWER,
+        "Read what the page shows, and its news, as server-sent events.",
+        {200: Reply("Parts of the board, each whole.", media="text/event-stream")},
+        headers={"Last-Event-ID": schema.TEXT},
+        refusals=(429,),
+        waits=True,
+    ),
+    Route(
+        "GET",
+        "/page/handoffs/{id}",
+        viewer.page_handoff,
+        Audience.VIEWER,
+        "Read one handoff's story.",
+        {200: Reply("As `handoffd trace --json` tells it, and where its files are.", "Story")},
+        refusals=(429,),
+    ),
+)
+
+_UPKEEP = (
+    Route(
+        "POST",
+        "/operator/invite/open",
+        upkeep.invite_open,
+        Audience.SOCKET,
+        "Begin to take knocks for an invite.",
+        {200: Reply("It is open.", "Health")},
+        body=Body("InviteOpen", SMALL_LIMIT_BYTES),
+    ),
+    Route(
+        "POST",
+        "/operator/invite/next",
+        upkeep.invite_next,
+        Audience.SOCKET,
+        "Wait for what comes for an invite; who goes away meanwhile withdraws it.",
+        {200: Reply("A knock, notes, or how it ended; nothing when nothing came.", "Came")},
+        body=Body("InviteNext", SMALL_LIMIT_BYTES),
+        refusals=(404,),
+        waits=True,
+    ),
+    Route(
+        "POST",
+        "/operator/invite/reply",
+        upkeep.invite_reply,
+        Audience.SOCKET,
+        "Answer the knock that was handed out.",
+        {200: Reply("It was passed on.", "Health")},
+        body=Body("InviteReply", pairing.PAIR_LIMIT_BYTES),
+        refusals=(404,),
+    ),
+    Route(
+        "POST",
+        "/operator/invite/end",
+        upkeep.invite_end,
+        Audience.SOCKET,
+        "Take no more knocks for an invite.",
+        {200: Reply("It has ended.", "Health")},
+        body=Body("InviteEnd", SMALL_LIMIT_BYTES),
+    ),
+    Route(
+        "POST",
+        "/operator/reload",
+        upkeep.reload,
+        Audience.SOCKET,
+        "Read the configuration again.",
+        {200: Reply("Why it was refused, if it was.", "Reloaded")},
+    ),
+    Route(
+        "POST",
+        "/operator/note",
+        upkeep.note,
+        Audience.SOCKET,
+        "Write into the journal what a command has done.",
+        {200: Reply("It is written.", "Health")},
+        body=Body("Note", SMALL_LIMIT_BYTES),
+    ),
+)
+
+ROUTES: tuple[Route, ...] = (*_AGENTS, *_PEERS, *_TRUST, *_OPERATORS, *_UPKEEP, *_PAGE)
