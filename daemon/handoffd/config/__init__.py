@@ -4,7 +4,7 @@ yaml and pydantic stay behind this door. The rule that must stay true: a configu
 with every problem's file, line, key and remedy, and changes nothing.
 """
 
-from handoffd.config.load import PEER_DIRECTORY, load, read_document
+from handoffd.config.load import PEER_DIRECTORY, load, peer_files, read_document
 from handoffd.config.locate import FILE_NAME, SYSTEM_DIRECTORY, locate, user_directory
 from handoffd.config.model import Config, KeyPair, Listener, PeerConfig, TokenHashes
 from handoffd.config.problem import ConfigError, Problem
@@ -26,6 +26,7 @@ __all__ = [
     "differences_that_need_restart",
     "load",
     "locate",
+    "peer_files",
     "read_document",
     "user_directory",
 ]

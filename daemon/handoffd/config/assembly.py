@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from handoffd.config.material import (
     Missing,
     Unfit,
+    check_program,
     check_root,
     looks_like_token,
     read_hashes,
@@ -21,7 +22,7 @@ from handoffd.config.material import (
 from handoffd.config.model import Config, KeyPair, Listener, PeerConfig, TokenHashes
 from handoffd.config.problem import KeyPath
 from handoffd.config.rule import Finding
-from handoffd.config.schema import Document, Listen, Peer, is_loopback
+from handoffd.config.schema import ANY_AGENT, Document, Hook, Listen, Peer, is_loopback
 
 _NO_HASHES: TokenHashes = frozenset()
 
@@ -49,7 +50,10 @@ class Assembly:
             agent_tokens={
                 agent: self._hashes(("agent_tokens", agent), text) for agent, text in document.agent_tokens.items()
             },
+            on_publish={agent: self._hook(agent, hook) for agent, hook in document.on_publish.items()},
             operator_token=self._hashes(("operator_token",), document.operator_token),
+            page=document.page,
+            page_viewers=self._hashes(("page", "viewers"), document.page.viewers),
             peers={name: self._peer(name, peer) for name, peer in document.peers.items()},
             identity=identity,
             watch=document.watch,
@@ -60,11 +64,17 @@ class Assembly:
             doubt_max_days=document.doubt_max_days,
             journal=document.journal,
             log=document.log,
+            default_peer=next((name for name, peer in document.peers.items() if ANY_AGENT in peer.agents), None),
         )
 
     def _root(self, root: Path) -> Path:
         self._read(("root",), None, check_root, root)
         return root
+
+    def _hook(self, agent: str, hook: Hook) -> Hook:
+        if hook.command is not None:
+            self._read(("on_publish", agent, "command", 0), None, check_program, Path(hook.command[0]))
+        return hook
 
     def _identity(self, document: Document) -> KeyPair:
         certificate = document.identity.certificate or f"identity/{document.host}.pem"
@@ -83,11 +93,12 @@ class Assembly:
         return PeerConfig(
             name=name,
             url=peer.url or "",
-            agents=peer.agents,
+            agents=tuple(agent for agent in peer.agents if agent != ANY_AGENT),
             pinned_pem=pem,
             fingerprints=fingerprints,
-            token=self._named((*key, "token"), b"", read_token, peer.token),
+            token=b"" if peer.token is None else self._named((*key, "token"), b"", read_token, peer.token),
             accepts=self._hashes((*key, "accepts"), peer.accepts),
+            relay=peer.relay,
         )
 
     def _pins(self, key: KeyPath, text: str | None) -> tuple[str | None, tuple[str, ...]]:

@@ -47,6 +47,12 @@ def read_document(path: Path, drafts: Mapping[Path, str] | None = None) -> Docum
     return document
 
 
+def peer_files(path: Path) -> dict[str, Path]:
+    """Return for each peer the file that configures it: this one, or one of `peers.d/`. Raises ConfigError."""
+    _, positions = _read(Path(path).absolute(), {})
+    return {str(key[1]): at.file for key, at in positions.items() if len(key) == 2 and key[0] == "peers"}
+
+
 def in_order(problems: list[Problem]) -> list[Problem]:
     """Return problems in the order of the file."""
     return sorted(problems, key=lambda problem: (str(problem.file), problem.line or 0))

@@ -74,7 +74,10 @@ def read_pins(file: Path, now_s: float) -> tuple[str, tuple[Certificate, ...]]:
 
 
 def read_key_pair(certificate: Path, key: Path, now_s: float) -> KeyPair:
-    """Return a certificate and key that fit each other and are valid now. Raises Unfit."""
+    """Return a certificate and key that fit each other and are valid now. Raises Unfit.
+
+    A renewal that was cut short between the two is no misfit: see `identity.show`.
+    """
     certificates = _valid_certificates(certificate, _text(certificate, _OTHERS_WRITE), now_s)
     _text(key, _BEYOND_SECRET)
     try:
@@ -89,6 +92,15 @@ def check_root(root: Path) -> None:
     if not root.is_dir():
         what = "is not a directory" if root.exists() else "does not exist"
         raise Unfit(f"{root} {what}", f"name the directory your agents use, or make it: mkdir -p -m 3770 {root}")
+
+
+def check_program(program: Path) -> None:
+    """Check that a program to be run is there, by its absolute path. Raises Unfit."""
+    if not program.is_absolute():
+        raise Unfit(f"{program} is no absolute path", f"write where it is: command -v {program.name}")
+    if not (program.is_file() and os.access(program, os.X_OK)):
+        what = "is no program that this user may run" if program.exists() else "does not exist"
+        raise Unfit(f"{program} {what}", f"correct the name, or make it one: chmod +x {program}")
 
 
 def _valid_certificates(file: Path, pem: str, now_s: float) -> tuple[Certificate, ...]:

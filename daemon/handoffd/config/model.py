@@ -3,12 +3,13 @@
 It knows nothing of YAML. The rule that must stay true: no `repr` shows a secret or a hash of one.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from handoffd.config.schema import Journal, Limits, Log
+from handoffd.config.schema import Hook, Journal, Limits, Log, Page
 
 TokenHashes = frozenset[bytes]
 """SHA-256 digests (32 bytes each) of the tokens one principal may present; several during a rotation."""
@@ -20,7 +21,8 @@ class KeyPair:
 
     certificate: Path
     key: Path
-    fingerprint: str
+    fingerprint: str = field(compare=False)
+    """Left out of comparisons: other bytes in the same files are shown from the next reload on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Listener:
     key_pair: KeyPair | None
     is_loopback: bool
 
+    @property
+    def is_for_all(self) -> bool:
+        """Tell whether it answers on every address of this machine."""
+        return ipaddress.ip_address(self.address).is_unspecified
+
 
 @dataclass(frozen=True, slots=True)
 class PeerConfig:
@@ -39,12 +46,20 @@ class PeerConfig:
 
     name: str
     url: str
+    """Empty: it dials in."""
     agents: tuple[str, ...]
+    """Those named; the one peer of all others is `Config.default_peer`."""
     pinned_pem: str | None = field(repr=False)
     """One or more PEM certificates, the only ones to accept; None for plain HTTP on loopback."""
     fingerprints: tuple[str, ...]
     token: bytes = field(repr=False)
     accepts: TokenHashes = field(repr=False)
+    relay: bool = False
+
+    @property
+    def dials_in(self) -> bool:
+        """Whether it cannot be called from here, and comes for what is its own."""
+        return not self.url
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +72,10 @@ class Config:
     agents: tuple[str, ...]
     listen: tuple[Listener, ...]
     agent_tokens: Mapping[str, TokenHashes] = field(repr=False)
+    on_publish: Mapping[str, Hook]
     operator_token: TokenHashes = field(repr=False)
+    page: Page
+    page_viewers: TokenHashes = field(repr=False)
     peers: Mapping[str, PeerConfig]
     identity: KeyPair
     watch: Literal["auto", "inotify", "watchfiles", "scan"]
@@ -68,8 +86,13 @@ class Config:
     doubt_max_days: int
     journal: Journal
     log: Log
+    default_peer: str | None = None
 
     @property
-    def homes(self) -> Mapping[str, str]:
-        """Return the peer each remote agent lives at."""
-        return {agent: peer.name for peer in self.peers.values() for agent in peer.agents}
+    def homes(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the peers each remote agent that is named lives at; the others live at `default_peer`."""
+        homes: dict[str, tuple[str, ...]] = {}
+        for peer in self.peers.values():
+            for agent in peer.agents:
+                homes[agent] = (*homes.get(agent, ()), peer.name)
+        return homes

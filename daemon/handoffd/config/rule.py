@@ -1,7 +1,7 @@
 """Rules between the keys of a configuration: who lives where, what may listen where, which number exceeds which.
 
-It looks at values alone and opens no file. The rule that must stay true: an agent lives in exactly one place, and a
-token or certificate speaks for exactly one party.
+It looks at values alone and opens no file. The rules that must stay true: an agent lives in one place, or at several
+peers that all dial in; and a token or certificate speaks for exactly one party.
 """
 
 import hashlib
@@ -35,7 +35,9 @@ def broken_rules(document: Document) -> list[Finding]:
         *_listeners(document),
         *_homes(document),
         *_strangers_with_tokens(document),
-        *(finding for name, peer in document.peers.items() for finding in _peer(document.host, name, peer)),
+        *_hooks(document),
+        *(finding for name, peer in document.peers.items() for finding in _peer(document, name, peer)),
+        *_defaults(document),
         *_times(document),
     ]
 
@@ -75,17 +77,31 @@ def _listener(key: KeyPath, listen: Listen) -> Iterator[Finding]:
 
 
 def _homes(document: Document) -> Iterator[Finding]:
-    homes: dict[str, str] = {}
-    places: list[tuple[KeyPath, tuple[str, ...], str]] = [(("agents",), document.agents, "this host")]
-    places += [(("peers", name, "agents"), peer.agents, f"peer {name}") for name, peer in document.peers.items()]
+    homes: dict[str, str | None] = {}
+    places: list[tuple[KeyPath, tuple[str, ...], str | None]] = [(("agents",), document.agents, None)]
+    places += [(("peers", name, "agents"), peer.agents, name) for name, peer in document.peers.items()]
     for key, agents, home in places:
         for index, agent in enumerate(agents):
             if agent == CANARY_AGENT:
                 yield Finding((*key, index), f"{agent} is reserved for the daemon", "choose another name")
             elif agent in homes and agent != ANY_AGENT:
-                message = f"{agent} also lives at {homes[agent]}"
-                yield Finding((*key, index), message, "an agent lives in one place: remove one of the two")
+                yield from _second_home(document, (*key, index), agent, homes[agent], home)
             homes.setdefault(agent, home)
+
+
+def _second_home(
+    document: Document, key: KeyPath, agent: str, first: str | None, second: str | None
+) -> Iterator[Finding]:
+    """Several peers may be home to one agent if all of them dial in: the first to come has it (custody.md 11.4)."""
+    if first is None or first == second:
+        home = "this host" if first is None else f"peer {first}"
+        yield Finding(key, f"{agent} also lives at {home}", "an agent lives in one place: remove one of the two")
+        return
+    called = [peer for peer in (first, second) if peer is not None and document.peers[peer].url is not None]
+    if called:
+        message = f"{agent} also lives at peer {first}, and this host calls {' and '.join(called)}"
+        remedy = "several homes of one agent all have to dial in: leave it at one peer, or remove `url` from each"
+        yield Finding(key, message, remedy)
 
 
 def _strangers_with_tokens(document: Document) -> Iterator[Finding]:
@@ -95,22 +111,46 @@ def _strangers_with_tokens(document: Document) -> Iterator[Finding]:
             yield Finding(("agent_tokens", agent), message, "add it to agents, or remove its token")
 
 
-def _peer(host: str, name: str, peer: Peer) -> Iterator[Finding]:
+def _hooks(document: Document) -> Iterator[Finding]:
+    for agent, hook in document.on_publish.items():
+        key: KeyPath = ("on_publish", agent)
+        if agent not in document.agents:
+            yield Finding(key, f"{agent} does not live on this host", "add it to agents, or remove its hook")
+        if (hook.command is None) == (hook.url is None):
+            message = "names neither a command nor a url" if hook.url is None else "names both a command and a url"
+            yield Finding(key, message, "give one of the two")
+
+
+def _peer(document: Document, name: str, peer: Peer) -> Iterator[Finding]:
     key: KeyPath = ("peers", name)
-    if name == host:
+    if name == document.host:
         yield Finding(key, "is this host itself", "name the other host; `host` is the name of this one")
-    if peer.url is None:
-        message = "has no url: peers that dial in (pull links) come with a later release"
-        yield Finding(key, message, f"add url: https://{name}:8788")
-    elif urlsplit(peer.url).scheme == "https" and peer.certificate is None:
+    if peer.url is not None and urlsplit(peer.url).scheme == "https" and peer.certificate is None:
         message = "has no certificate to pin"
         yield Finding(key, message, f"add certificate: peers/{name}.pem, a copy of that host's identity/{name}.pem")
-    if ANY_AGENT in peer.agents:
-        index = peer.agents.index(ANY_AGENT)
-        message = '"*" (everything unknown goes there) comes with a later release'
-        yield Finding((*key, "agents", index), message, "list that host's agents by name")
-    if peer.relay:
-        yield Finding((*key, "relay"), "relays come with a later release", "write relay: false")
+    if peer.url is not None and peer.token is None:
+        yield Finding(key, "has no token to present there", f"add token: peers/{name}.out, as `handoffd init` makes it")
+    if peer.accepts is None:
+        yield from _unheard(document, key, peer)
+
+
+def _unheard(document: Document, key: KeyPath, peer: Peer) -> Iterator[Finding]:
+    """Find a peer that this host would not know when it calls."""
+    remedy = f"add accepts: peers/{key[-1]}.in.sha256, the hash of the secret that it presents here"
+    reachable = next((each.address for each in document.listen if not is_loopback(each.address)), None)
+    if peer.url is None:
+        yield Finding(key, "has no url, so it dials in, and no accepts to know it by", remedy)
+    elif reachable is not None:
+        yield Finding(key, f"has no accepts to know it by, and this host listens on {reachable}", remedy)
+
+
+def _defaults(document: Document) -> Iterator[Finding]:
+    """Find a second home of every agent that nobody names."""
+    homes = [name for name, peer in document.peers.items() if ANY_AGENT in peer.agents]
+    for name in homes[1:]:
+        key: KeyPath = ("peers", name, "agents", document.peers[name].agents.index(ANY_AGENT))
+        message = f'"*" (every agent that nobody names) also lives at peer {homes[0]}'
+        yield Finding(key, message, "leave it at one peer, and list the agents of the other by name")
 
 
 def _times(document: Document) -> Iterator[Finding]:
@@ -132,6 +172,7 @@ def _accepted(config: Config) -> Iterator[tuple[KeyPath, TokenHashes]]:
     yield from ((("agent_tokens", agent), hashes) for agent, hashes in config.agent_tokens.items())
     yield from ((("peers", peer.name, "accepts"), peer.accepts) for peer in config.peers.values())
     yield ("operator_token",), config.operator_token
+    yield ("page", "viewers"), config.page_viewers
 
 
 def _shared_hashes(config: Config) -> Iterator[Finding]:

@@ -58,6 +58,20 @@ def _url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def _local_url(text: str) -> str:
+    example = "write it as http://127.0.0.1:9000/wake"
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port  # both may raise
+    except ValueError as error:
+        raise refusal(f"{text!r} is not a URL ({error})", example) from None
+    if parts.scheme != "http" or not host or not is_loopback(host):
+        raise refusal(f"{text!r} is not an http URL on this machine", f"{example}; a hook calls nobody else")
+    if parts.username is not None or parts.fragment:
+        raise refusal(f"{text!r} has a user or a fragment", example)
+    return text
+
+
 AgentText = Annotated[str, AfterValidator(agent_name)]
 HostText = Annotated[str, AfterValidator(host_name)]
 FileText = Annotated[str, Field(min_length=1)]
@@ -87,11 +101,15 @@ class Peer(_Section):
 
     url: Annotated[str, AfterValidator(_url)] | None = Field(
         default=None,
-        description="Where its daemon answers. Needed in this release: peers that dial in come with a later one.",
+        description="Where its daemon answers. Without it that peer can't be called from here: it dials in and comes "
+        "for what is its own (its configuration has our `url`).",
         examples=["https://alice-vm:8788"],
     )
     agents: tuple[Annotated[str, AfterValidator(_agent_or_any)], ...] = Field(
-        strict=False, min_length=1, description="The agents that live on that host.", examples=[["alice"]]
+        strict=False,
+        min_length=1,
+        description='The agents that live on that host or behind it. `"*"` on one peer: every agent that nobody names.',
+        examples=[["alice"]],
     )
     certificate: FileText | None = Field(
         default=None,
@@ -99,16 +117,45 @@ class Peer(_Section):
         "rotation. Needed with https.",
         examples=["peers/alice-vm.pem"],
     )
-    token: FileText = Field(
-        description="File with the secret this host presents to it, mode 0600.", examples=["peers/alice-vm.out"]
+    token: FileText | None = Field(
+        default=None,
+        description="File with the secret this host presents to it, mode 0600. Needed with `url`.",
+        examples=["peers/alice-vm.out"],
     )
-    accepts: FileText = Field(
-        description="File with the SHA-256 of the secret it presents to this host.",
+    accepts: FileText | None = Field(
+        default=None,
+        description="File with the SHA-256 of the secret it presents to this host. Needed unless this host listens on "
+        "loopback alone, where no peer could call it.",
         examples=["peers/alice-vm.in.sha256"],
     )
     relay: bool = Field(
         default=False,
-        description="May it send on behalf of agents that are not its own? Only `false` in this release.",
+        description="May it send on behalf of agents that are not its own? `true` for a hub, of a star or in a chain.",
+    )
+
+
+class Hook(_Section):
+    """What wakes an agent when something was published for it."""
+
+    command: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
+        default=None,
+        strict=False,
+        min_length=1,
+        description="Program with its absolute path, and arguments; no shell. It gets ids and the file's path as one "
+        "JSON object on standard input and as HANDOFF_... in its environment, never the payload.",
+        examples=[["/usr/local/bin/wake-alice", "--now"]],
+    )
+    url: Annotated[str, AfterValidator(_local_url)] | None = Field(
+        default=None,
+        description="http URL on this machine; the same JSON object is posted there, any 2xx answer will do. Give "
+        "`command` or `url`.",
+        examples=["http://127.0.0.1:9000/wake"],
+    )
+    timeout_s: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=300,
+        description="Seconds after which the command is ended with all it started, or the call given up.",
     )
 
 
@@ -162,6 +209,24 @@ class Log(_Section):
     level: Word = Field(default="info", description="The least severe lines that are written.")
 
 
+class Page(_Section):
+    """The status page at /page/ (docs/status-page.md)."""
+
+    serve: Literal["nowhere", "loopback", "everywhere"] = Field(
+        default="loopback",
+        description="From where the page may be looked at: from this machine, or over every listener (the others have "
+        "TLS). In either case by a link of `handoffd page` or with a viewer's token.",
+    )
+    viewers: FileText | None = Field(
+        default=None,
+        description="File with the SHA-256 of tokens that open the page without a link, one a line.",
+        examples=["tokens/viewer.sha256"],
+    )
+    show_payloads: bool = Field(
+        default=False, description="Show payloads on the page, transcript and all, to everybody who may look at it."
+    )
+
+
 class Document(_Section):
     """The configuration file of one daemon."""
 
@@ -185,12 +250,18 @@ class Document(_Section):
         "during a rotation, `#` starts a comment.",
         examples=[{"bob": "tokens/bob.sha256"}],
     )
+    on_publish: dict[AgentText, Hook] = Field(
+        default_factory=dict,
+        description="Agent of this host to what wakes it, once for each handoff published for it.",
+        examples=[{"bob": {"command": ["/usr/local/bin/wake-bob"]}}],
+    )
     operator_token: FileText | None = Field(
         default=None,
         description="File with the SHA-256 of the token that /healthz, /readyz, /metrics and /openapi.json want "
         "anywhere but on loopback. Without it they are refused there.",
         examples=["tokens/operator.sha256"],
     )
+    page: Page = Field(default=Page(), description="The status page at /page/.")
     peers: dict[HostText, Peer] = Field(
         default_factory=dict, description="Daemons of other hosts, by host name. Files in `peers.d/` add to them."
     )

@@ -112,6 +112,8 @@ def read_source(file: Path) -> Source:
         raise _failure(file, None, "is not UTF-8", f"save it as UTF-8 (byte {error.start} is wrong)") from None
     except FileNotFoundError:
         raise _failure(file, None, "does not exist", "run `handoffd init`, or name another with --config") from None
+    except IsADirectoryError:
+        raise _failure(file, None, "is a directory", f"name the file in it: {file / 'handoffd.yaml'}") from None
     except OSError as error:
         raise _failure(file, None, f"can't be read ({error.strerror})", "let the daemon's user read it") from None
     return parse_source(file, text)
@@ -140,7 +142,11 @@ def parse_source(file: Path, text: str) -> Source:
 
 
 def _sentence(error: yaml.MarkedYAMLError) -> str:
-    return f"is not YAML ({' '.join(filter(None, (error.context, error.problem)))})"
+    began, found = error.context_mark, error.problem_mark
+    context = error.context
+    if context and began is not None and found is not None and began.line != found.line:
+        context += f" that begins in line {began.line + 1}:"
+    return f"is not YAML ({' '.join(filter(None, (context, error.problem)))})"
 
 
 def _failure(file: Path, line: int | None, message: str, remedy: str) -> ConfigError:
