@@ -54,7 +54,7 @@ class Hold:
 def take(places: Directories, name: FileName, agent: AgentName) -> Hold | None:
     """Claim `handoff/name`, durably, and show it as `claimed/name`; None if somebody else was first."""
     hidden = places.claimed / f".{name}.{agent}.{secrets.token_hex(8)}.listen"
-    lock = _lock(places.handoff / name)
+    lock = lock_file(places.handoff / name)
     if lock is None:
         return None
     try:
@@ -92,7 +92,7 @@ def rewrite(places: Directories, hold: Hold, data: bytes) -> Hold:
     part = hold.path.with_name(f"{hold.path.name}.tmp")
     part.unlink(missing_ok=True)
     write_new(part, data)
-    lock = _lock(part)
+    lock = lock_file(part)
     if lock is None:
         raise FileNotFoundError(errno.ENOENT, "somebody removed or locked our temporary file", str(part))
     part.replace(hold.path)  # nobody else ever has this name
@@ -131,11 +131,12 @@ def _hold(name: FileName, path: Path, lock: int) -> Hold | None:
         return Hold(name, path, lock, data, transfer_id(data))
     # A writer replaced the file between our look and our rename: what we hold is another one, not locked yet.
     os.close(lock)
-    other = _lock(path)
+    other = lock_file(path)
     return None if other is None else _hold(name, path, other)
 
 
-def _lock(path: Path) -> int | None:
+def lock_file(path: Path) -> int | None:
+    """Return the locked file, None while another process works on it, or if it is gone."""
     fd = open_regular(path)
     if fd is None:
         return None

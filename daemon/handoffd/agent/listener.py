@@ -8,11 +8,12 @@ stay true: a claim is durable before its work begins, and work that a crash or a
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from handoffd.agent.bootstrap import withdraw_bootstrap, write_bootstrap
 from handoffd.agent.command import Command
 from handoffd.agent.hold import Hold
-from handoffd.agent.mailbox import Claim, Mailbox
+from handoffd.agent.mailbox import Claim
 from handoffd.agent.wake import POLL_S, Wake
 from handoffd.protocol.payload import label
 
@@ -48,10 +49,26 @@ class Work:
             withdraw_bootstrap(self.state, handoff_id, hold.tid)
 
 
+class Box(Protocol):
+    """Where claims come from and end: a `Mailbox`, or a `Remote` one."""
+
+    def interrupted(self) -> list[Hold]:
+        """Return the claims that nobody works on any more."""
+
+    def claim_next(self) -> Claim | None:
+        """Claim the oldest handoff that waits."""
+
+    def complete(self, claim: Claim) -> object:
+        """End a claim well."""
+
+    def reject(self, claim: Claim | Hold, words: str) -> object:
+        """End a claim with a reason."""
+
+
 class Listener:
     """Claims for one mailbox until it is stopped. The first claim it wins may be its last (`once`)."""
 
-    def __init__(self, mailbox: Mailbox, work: Work, wake: Wake, *, once: bool = False) -> None:
+    def __init__(self, mailbox: Box, work: Work, wake: Wake, *, once: bool = False) -> None:
         """Nothing is claimed before `run`."""
         self._mailbox = mailbox
         self._work = work

@@ -18,13 +18,11 @@ from handoffd.agent import hold as holds
 from handoffd.agent.directory import Directories, first_free, flush, names_for, write_new
 from handoffd.agent.draft import Draft, compose
 from handoffd.agent.hold import Hold
-from handoffd.agent.secret import ANYONE
+from handoffd.agent.proof import proven, secret_for
 from handoffd.agent.waiting import Waiting
-from handoffd.protocol.admission import Inadmissible, admit
+from handoffd.protocol.admission import Inadmissible
 from handoffd.protocol.name import AgentName
 from handoffd.protocol.payload import REJECTION_WORDS_LIMIT, Envelope, label, route
-from handoffd.protocol.signature import verify
-from handoffd.protocol.timing import MAX_TTL_LIMIT_S, PAYLOAD_LIMIT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class Mailbox:
 
     def write_handoff(self, draft: Draft) -> Written:
         """Sign and write a handoff, durably, under a name nobody has. Raises Inadmissible, ValueError, FlushFailed."""
-        secret = self._secret(draft.to)
+        secret = secret_for(self._secrets, draft.to)
         if secret is None:
             raise ValueError(f"no secret is known for {draft.to}")
         data, envelope = compose(draft, self.agent, secret, self._now())
@@ -148,9 +146,6 @@ class Mailbox:
         self._left = busy
         return [hold for hold in recovered if hold is not None]
 
-    def _secret(self, other: str) -> bytes | None:
-        return self._secrets.get(other, self._secrets.get(ANYONE))
-
     def _sequence(self, envelope: Envelope) -> "count[int]":
         # Agents count only what is in handoff/; looking at claimed/ too spares the next claimer a taken name.
         pattern = re.compile(rf"{envelope.caller_hash}-([0-9]{{1,9}})\.json\Z")
@@ -164,24 +159,11 @@ class Mailbox:
             holds.put_back(self.places, hold)  # a writer exchanged the file while we took it
             return None
         try:
-            envelope = self._admitted(hold.data, found.sender)
+            envelope = proven(hold.data, found.sender, self.agent, self._secrets)
         except Inadmissible as refusal:
             self.reject(hold, refusal.detail)
             return None
         return Claim(hold, envelope, holds.shown_at(self.places, hold) or hold.path)
-
-    def _admitted(self, data: bytes, sender: str) -> Envelope:
-        pair = (sender, self.agent)
-        try:
-            envelope = admit(data, agents=pair, max_ttl_s=MAX_TTL_LIMIT_S, limit_bytes=PAYLOAD_LIMIT_BYTES)
-        except Inadmissible as refusal:
-            raise Inadmissible(f"malformed: {refusal.detail}") from None
-        secret = self._secret(sender)
-        if secret is None:
-            raise Inadmissible(f"bad_hmac: no secret is known for {sender}")
-        if not verify(data, secret):
-            raise Inadmissible(f"bad_hmac: not signed with the secret shared with {sender}")
-        return envelope
 
     def _reject_as(self, path: Path, hold: Hold, words: str) -> None:
         reason = path.with_name(path.name + ".reason")

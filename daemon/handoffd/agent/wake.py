@@ -9,7 +9,7 @@ import fcntl
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -21,8 +21,10 @@ _PIPE_BYTES = 4096
 class Wake:
     """A pipe that signals write into; one per process."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_stop: Callable[[], None] = lambda: None) -> None:
+        """`on_stop` is called when a stop is asked for: it ends what this process waits for beside the pipe."""
         self.stopping = False
+        self.on_stop = on_stop
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
@@ -37,6 +39,7 @@ class Wake:
     def stop(self) -> None:
         """Ask for an orderly end, from any thread."""
         self.stopping = True
+        self.on_stop()
         with contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
             os.write(self._writer, b"\0")
 
@@ -66,21 +69,28 @@ class Wake:
                 signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def arrivals(self, directory: Path) -> Iterator[None]:
-        """Be sent SIGIO when a name appears in the directory; without kernel support, do nothing.
+    def arrivals(self, directory: Path) -> Iterator[bool]:
+        """Be sent SIGIO when a name appears in the directory; yields whether the kernel does that here.
 
         Must stand inside `signals`: an unhandled SIGIO ends the process.
         """
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
-            yield
+            yield _is_told(fd)
         finally:
             os.close(fd)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self.stopping = True
+        self.on_stop()
 
     def _on_hint(self, number: int, frame: FrameType | None) -> None:
         pass
+
+
+def _is_told(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
+    except OSError:
+        return False
+    return True
