@@ -11,33 +11,56 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-from handoffd import __version__, identity
+from handoffd import __version__
+from handoffd.app.hook import Hooks
+from handoffd.app.keeper import ConfigKeeper
+from handoffd.app.overview import Overview
+from handoffd.app.pages import collapse
 from handoffd.app.rounds import Rounds
 from handoffd.app.scribe import Scribe
-from handoffd.app.wiring import custody_settings, directory, hub_settings, in_force, listens, same_link
+from handoffd.app.wiring import (
+    agents_of,
+    custody_settings,
+    directory,
+    hooks,
+    hub_settings,
+    in_force,
+    listens,
+    same_link,
+    same_trust,
+    show_anew,
+    trusting,
+)
+from handoffd.clock import SleepWatch
 from handoffd.config import Config, ConfigError, PeerConfig, differences_that_need_restart, load
 from handoffd.custody import layout
 from handoffd.custody.desk import Desk, DeskClosed
 from handoffd.custody.engine import Engine
 from handoffd.custody.filesystem import LinuxFilesystem
-from handoffd.custody.message import Attempt, Changed, News, Offer, Owed, Settlement, Waiting
+from handoffd.custody.message import Attempt, Called, Changed, Coming, News, Offer, Owed, Settlement, Waiting
 from handoffd.custody.tree import Clock, Settings
 from handoffd.hub.call import Hub
+from handoffd.hub.lend import owed_to
 from handoffd.hub.listen import Listener, serve
+from handoffd.hub.port import Page
 from handoffd.journal import Journal
 from handoffd.link.client import PeerClient
 from handoffd.link.push import PeerLink
 from handoffd.link.ties import Ties
 from handoffd.link.watch import Seen, Watch, choose
 from handoffd.protocol.name import AgentName, HostName
+from handoffd.status.meter import Meters
+from handoffd.status.model import Status
 from handoffd.systemd import Manager, ping_interval_s
 
 log = logging.getLogger(__name__)
 
+SLEPT_S = 2.0
+"""A suspend is longer; the two clocks compared are read one after the other, which takes microseconds."""
 STOP_GRACE_S = 3.0
 """Requests in flight get this long at SIGTERM; the unit's own patience is 30 s."""
 
@@ -57,16 +80,27 @@ class Daemon:
     `abandon` has returned.
     """
 
-    def __init__(self, config: Config, fs: LinuxFilesystem, clock: Clock, journal: Journal, settings: Settings) -> None:
+    def __init__(
+        self,
+        config: Config,
+        fs: LinuxFilesystem,
+        clock: Clock,
+        journal: Journal,
+        settings: Settings,
+        meters: Meters,
+    ) -> None:
         self._config = config
         self.served = False
         self.cause_of_death: BaseException | None = None
         self._clock = clock
         self._journal = journal
-        self._scribe = Scribe(journal)
+        self._scribe = Scribe(journal, meters, clock)
         self._engine = Engine(fs, clock, settings, self._scribe)
+        self._overview = Overview(self._engine, journal, clock, meters)
         self._rounds = Rounds(self._engine, fs)
-        self._desk = Desk(self._engine, self._pass_on, self._end, journal.flush, self._tick, config.scan_interval_s)
+        self._desk = Desk(self._engine, self._pass_on, self._end, self._rest, self._tick, config.scan_interval_s)
+        self._hooks = Hooks(config.root, hooks(config), self._note_hook)
+        self._sleep = SleepWatch()
         self._manager = Manager(os.environ)
         self._links: dict[str, tuple[PeerLink, asyncio.Task[None]]] = {}
         self._ready = False
@@ -87,6 +121,7 @@ class Daemon:
         """Run until SIGTERM or SIGINT. What kills a part raises here."""
         self._loop = asyncio.get_running_loop()
         self._stopping, self._hung_up = asyncio.Event(), asyncio.Event()
+        self._reloading = asyncio.Lock()
         self._death: asyncio.Future[None] = self._loop.create_future()
         watch = choose(self._config.watch, self._config.root)
         if watch.why:
@@ -94,13 +129,14 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             self._group = group
             listener = await self._open(group)
-            jobs = [group.create_task(job) for job in (self._watch(watch), self._ping(), self._reloads(listener))]
+            jobs = [group.create_task(job) for job in (self._watch(watch), self._ping(), self._reloads())]
             self._handle_signals()
             await self._until_stopped(watch)
             await self._close(listener, jobs)
 
     def abandon(self) -> None:
         """Let the custody thread finish what it has begun; for the end of the process, whatever brought it."""
+        self._hooks.close()
         self._desk.stop()
 
     async def _open(self, group: asyncio.TaskGroup) -> Listener:
@@ -111,19 +147,25 @@ class Daemon:
             self._engine,
             self._clock.wall,
             lambda: self._ready,
+            self._overview.meters,
             self._status,
             self._heard,
+            self._open_page,
+            ConfigKeeper(self._config.path, self._config.identity.key, self._reload_once, self._scribe.write),
+            self._turned,
         )
-        self._scribe.count_with(self._hub.metrics)
         socket_path = self._config.root / layout.RELAY / "handoffd.sock"
         try:
-            listener = await serve(self._hub, listens(self._config), socket_path, group)
+            self._shown = listens(self._config)
+            self._listener = await serve(self._hub, self._shown, socket_path, group)
         except ValueError as error:
             raise CannotListen(str(error)) from error
+        self._engine.hand_over_early(lambda: self._pass_on(self._engine.drain_news()))
         self._desk.start()
         for peer in self._config.peers.values():
-            self._add_link(peer)
-        return listener
+            if not peer.dials_in:
+                self._add_link(peer)
+        return self._listener
 
     async def _until_stopped(self, watch: Watch) -> None:
         await watch.ready.wait()
@@ -131,6 +173,7 @@ class Daemon:
         # What lives from here on lives long: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
+        collapse()
         self._ready = self.served = True
         log.info(
             "%s is %s, root %s, watching with %s", self._config.host, self._serving(), self._config.root, watch.kind
@@ -150,6 +193,7 @@ class Daemon:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        await asyncio.to_thread(self._hooks.close)  # before files are taken back: what has run must find its mark
         await listener.close(STOP_GRACE_S)
         await self._on_custody_thread(self._end_rounds)
         await asyncio.to_thread(self._desk.stop)
@@ -182,10 +226,28 @@ class Daemon:
     def _dispatch_one(self, item: News) -> None:
         if isinstance(item, Changed):
             self._hub.notifier.changed(item.peer)
+            if item.peer in self._links:
+                self._links[item.peer][0].changed()
         elif isinstance(item, Waiting):
             self._hub.notifier.waiting(item.agent)
+            self._hooks.offer(item)
+        elif isinstance(item, Called):
+            self._desk.submit(self._engine.answer, item.tid)
         else:
             self._dispatch_to_link(item)
+
+    def _note_hook(self, event: str, **fields: object) -> None:
+        """A hook's thread has something for the journal, which is counted on the event loop as long as there is one."""
+        note = partial(self._scribe.write, event, **fields)
+        try:
+            self._loop.call_soon_threadsafe(note)
+        except RuntimeError:
+            note()
+
+    def _turned(self, peer: str, here: bool) -> None:
+        """A peer that dials in has come, or has not been heard for longer than its polls hang."""
+        detail = "it dials in" if here else "it dials in, and does not now; check its daemon and the network between"
+        self._scribe.write("link_up" if here else "link_down", peer=peer, detail=detail)
 
     def _heard(self, peer: str) -> None:
         """A peer that says hello is up again: ours to it need not wait out its pause."""
@@ -193,12 +255,17 @@ class Daemon:
         if link is not None:
             link[0].nudge()
 
-    def _dispatch_to_link(self, item: Offer | Owed) -> None:
+    def _dispatch_to_link(self, item: Offer | Coming | Owed) -> None:
         link = self._links.get(item.peer)
-        if link is not None and isinstance(item, Offer):
+        if isinstance(item, Coming):
+            if link is not None:
+                link[0].expect(item)
+        elif link is not None and isinstance(item, Offer):
             link[0].offer(item)
         elif link is not None:
             link[0].owed()
+        elif isinstance(item, Owed):
+            self._hub.notifier.owed(owed_to(item.peer))
         elif isinstance(item, Offer):
             # Between two configurations; the engine offers it again when there is a link.
             closed = Settlement(item.peer, item.tid, Attempt.NOT_SENT, detail="no link to this peer")
@@ -229,8 +296,21 @@ class Daemon:
                 self._look({})
 
     def _tick(self) -> None:
+        if self._sleep.slept_s() > SLEPT_S:
+            self._loop.call_soon_threadsafe(self._resume)
         if self._rounds.tick():
             self._look({})
+
+    def _rest(self) -> None:
+        """Nobody waits for the custody thread now."""
+        self._journal.flush()
+        self._engine.prepare()
+
+    def _resume(self) -> None:
+        """This host has slept: what hung over a connection hangs for ever."""
+        log.info("this host was suspended; every link begins anew")
+        for link, _ in self._links.values():
+            link.resume()
 
     async def _ping(self) -> None:
         """Feed the service manager's watchdog only while the custody thread answers."""
@@ -244,14 +324,19 @@ class Daemon:
 
     def _add_link(self, peer: PeerConfig) -> None:
         name = HostName(peer.name)
-        context = identity.client_context(peer.pinned_pem) if peer.pinned_pem else None
         host = HostName(self._config.host)
-        client = PeerClient(peer.url, context, peer.token.decode("ascii"), host, __version__)
+        client = PeerClient(peer.url, trusting(peer), peer.token.decode("ascii"), host, __version__, self._engine.epoch)
         tell = partial(self._tell_link, peer.name)
         ties = Ties(name, self._desk, self._engine, self._clock.wall, random.random, tell)
         local = frozenset(map(AgentName, self._config.agents))
-        link = PeerLink(ties, client, host, local, __version__, peer.fingerprints)
+        sends = agents_of(peer)
+        alone = all(listener.is_loopback for listener in self._config.listen)
+        link = PeerLink(ties, client, host, local, __version__, peer.fingerprints, sends, alone=alone)
         self._links[peer.name] = (link, self._group.create_task(self._carry(link), name=f"link {peer.name}"))
+
+    async def _renew_link(self, peer: PeerConfig) -> None:
+        link, _ = self._links[peer.name]
+        await link.renew(peer.token.decode("ascii"), trusting(peer), peer.fingerprints)
 
     async def _carry(self, link: PeerLink) -> None:
         await link.run()
@@ -264,15 +349,18 @@ class Daemon:
         task.cancel()
         await asyncio.wait((task,))
 
-    def _status(self) -> Mapping[str, object]:
-        return {
-            "host": self._config.host,
-            "root": str(self._config.root),
-            "version": __version__,
-            "epoch": self._engine.epoch,
-            "counts": self._engine.counts(),
-            "links": [link.status() for link, _ in self._links.values()],
-        }
+    def _status(self) -> Status:
+        links = [link.status() for link, _ in self._links.values()]
+        visitors = [peer.name for peer in self._config.peers.values() if peer.dials_in]
+        links += [{"peer": name, "mode": "pulled", **self._hub.diallers.status(name)} for name in visitors]
+        return self._overview.status(self._config, links, self._ready)
+
+    def _open_page(self, hub: Hub) -> Page:
+        """Make the status page: what it is made of is loaded when somebody first asks for it."""
+        from handoffd.hub.page.room import Room  # noqa: PLC0415
+        from handoffd.view.board import Board  # noqa: PLC0415
+
+        return Room(hub, Board(self._config.root, self._config.host, self._clock.wall, self._overview.meters.history))
 
     # ------------------------------------------------------------ signals and reload
 
@@ -281,39 +369,54 @@ class Daemon:
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
 
-    async def _reloads(self, listener: Listener) -> None:
+    async def _reloads(self) -> None:
         """Reload once for each SIGHUP, one after the other; those that come during a reload make one more."""
         while True:
             await self._hung_up.wait()
             self._hung_up.clear()
-            await self._reload(listener)
+            await self._reload_once()
 
-    async def _reload(self, listener: Listener) -> None:
-        """Read the configuration again; a bad one changes nothing."""
+    async def _reload_once(self) -> list[str]:
+        """Reload when no other reload is under way; return why it was refused."""
+        async with self._reloading:
+            return await self._reload()
+
+    async def _reload(self) -> list[str]:
+        """Read the configuration again; a bad one changes nothing. Return its problems."""
+        problems: list[str] = []
         self._manager.reloading()
         try:
             new = await asyncio.to_thread(load, self._config.path)
         except (ConfigError, OSError) as error:
-            for line in str(error).splitlines():
+            problems = str(error).splitlines()
+            for line in problems:
                 log.error("reload refused: %s", line)
             log.error("reload refused: %s", STAYS)
-            self._scribe.write("config_refused", detail=str(error).splitlines()[0])
+            self._scribe.write("config_refused", detail=problems[0])
         else:
-            await self._take_up(new, listener)
+            await self._take_up(new)
         self._manager.ready(self._serving())
+        return problems
 
-    async def _take_up(self, wanted: Config, listener: Listener) -> None:
+    async def _take_up(self, wanted: Config) -> None:
         old, new = self._config, in_force(self._config, wanted)
         for key in differences_that_need_restart(old, wanted):
             log.warning("%s has changed; it takes effect at the next restart", key)
         self._config = new
         await asyncio.wrap_future(self._desk.submit(self._engine.configure, custody_settings(new)))
-        listener.reload(hub_settings(new), directory(new))
+        show_anew(self._shown, new)
+        self._listener.reload(hub_settings(new), directory(new))
+        self._hooks.configure(hooks(new))
         for name, peer in old.peers.items():
-            if name not in new.peers or not same_link(peer, new.peers[name]) or old.agents != new.agents:
+            same = name in new.peers and same_link(peer, new.peers[name]) and old.agents == new.agents
+            if name in self._links and not same:
                 await self._drop_link(name)
+            elif name in self._links and not same_trust(peer, new.peers[name]):
+                await self._renew_link(new.peers[name])
+            if name not in new.peers or not new.peers[name].dials_in:
+                self._hub.diallers.forget(name)
         for name, peer in new.peers.items():
-            if name not in self._links:
+            if name not in self._links and not peer.dials_in:
                 self._add_link(peer)
         log.info("configuration taken up from %s", new.path)
         self._scribe.write("config_reloaded")

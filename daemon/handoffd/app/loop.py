@@ -27,13 +27,20 @@ def hear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what the loop complains of, with its traceback; see the module's rule for what is kept quiet.
 
     uvloop (0.23 too) answers late bytes of TLS on a transport that it has closed itself, and calls the failure fatal:
-    https://github.com/MagicStack/uvloop/issues/506
+    https://github.com/MagicStack/uvloop/issues/506. And it drops the future of a TLS handshake when whoever connects
+    gives up before TCP is through; a reset then comes to nobody: https://github.com/MagicStack/uvloop/issues/437
     """
     transport = context.get("transport")
-    if transport is not None and _has_ended(transport):
+    if (transport is not None and _has_ended(transport)) or _is_dropped_handshake(context):
         log.debug("%s: %s", context.get("message"), context.get("exception"))
     else:
         loop.default_exception_handler(context)
+
+
+def _is_dropped_handshake(context: dict[str, Any]) -> bool:
+    """Tell whether a connection was lost that nobody waits for; a task of ours that ends so is another matter."""
+    future, error = context.get("future"), context.get("exception")
+    return isinstance(error, ConnectionError) and future is not None and not isinstance(future, asyncio.Task)
 
 
 def _has_ended(transport: asyncio.BaseTransport) -> bool:

@@ -13,16 +13,19 @@ import signal
 from pathlib import Path
 
 from handoffd.app.daemon import CannotListen, Daemon
+from handoffd.app.log import set_up_log
 from handoffd.app.loop import make_loop
+from handoffd.app.metered import MeteredFilesystem
 from handoffd.app.relay import check_relay
-from handoffd.app.wiring import custody_settings, is_shared, set_up_log
+from handoffd.app.wiring import custody_settings
 from handoffd.clock import SystemClock, boot_id
 from handoffd.config import Config, load
 from handoffd.custody import layout
-from handoffd.custody.filesystem import FlushFailed, LinuxFilesystem
+from handoffd.custody.filesystem import FlushFailed
 from handoffd.custody.layout import UnsafeRoot
 from handoffd.journal import Journal
 from handoffd.link.watch import WatchLost, WatchUnavailable
+from handoffd.status.meter import Meters
 
 log = logging.getLogger(__name__)
 
@@ -71,15 +74,16 @@ def _who_may(error: PermissionError) -> str:
 
 def _run_locked(config: Config) -> int:
     _check_root(config.root)
-    shared = is_shared(config.root)
+    shared = layout.is_shared(config.root)
     os.umask(0o007 if shared else 0o077)
     lock = layout.lock(config.root)
-    fs = LinuxFilesystem(config.root, file_mode=0o660 if shared else 0o600)
+    meters = Meters()
+    fs = MeteredFilesystem(config.root, meters, file_mode=0o660 if shared else 0o600)
     clock = SystemClock()
     journal = Journal(
         config.root / layout.RELAY / "events.jsonl", config.host, config.journal.max_bytes, config.journal.keep, clock
     )
-    daemon = Daemon(config, fs, clock, journal, custody_settings(config))
+    daemon = Daemon(config, fs, clock, journal, custody_settings(config), meters)
     try:
         daemon.recover(boot_id())
         _run_loop(daemon)

@@ -3,28 +3,20 @@
 It owns nothing else. The rule that must stay true: it never raises, for it is called in the middle of custody.
 """
 
-from handoffd.hub.metric import Metrics
-from handoffd.journal import Journal
-from handoffd.protocol.reason import Reason, State
+import time
 
-_STATES = {state.value: state for state in State}
-_REASONS = {reason.value: reason for reason in Reason}
+from handoffd.custody.tree import Clock
+from handoffd.journal import Journal
+from handoffd.status.meter import Meters
 
 
 class Scribe:
     """Writes edges down."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._metrics: Metrics | None = None
-
-    def count_with(self, metrics: Metrics) -> None:
-        """Count from now on; before the hub exists nobody can read a metric."""
-        self._metrics = metrics
+    def __init__(self, journal: Journal, meters: Meters, clock: Clock) -> None:
+        self._journal, self._meters, self._clock = journal, meters, clock
 
     def write(self, event: str, **fields: object) -> None:
         """Note one edge."""
         self._journal.write(event, **fields)
-        state = _STATES.get(event)
-        if self._metrics is not None and state is not None:
-            self._metrics.edge(state, _REASONS.get(str(fields.get("reason"))))
+        self._meters.edge(event, fields, self._clock.wall(), time.monotonic())

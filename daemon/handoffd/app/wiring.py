@@ -1,33 +1,23 @@
-"""From configuration to the values each floor is handed: settings, principals, addresses, log handlers.
+"""From configuration to the values each floor is handed: settings, principals, addresses.
 
 It translates and does nothing else. The rule that must stay true: no floor below sees the configuration itself.
 """
 
 import dataclasses
-import json
-import logging
-import stat
-import sys
-from pathlib import Path
+import ssl
+from collections.abc import Iterable
 
 from handoffd import __version__, identity
-from handoffd.config import Config, PeerConfig, differences_that_need_restart
+from handoffd.app.hook_call import Hook
+from handoffd.config import Config, Listener, PeerConfig, differences_that_need_restart
+from handoffd.custody.household import EVERYONE
+from handoffd.custody.layout import is_shared
 from handoffd.custody.message import Principal
 from handoffd.custody.tree import Settings
 from handoffd.hub.listen import Listen
-from handoffd.hub.settings import Directory, HubSettings
-from handoffd.journal import Story
-from handoffd.protocol.moment import format_moment
-from handoffd.protocol.name import AgentName, HostName
+from handoffd.hub.settings import Directory, HubSettings, PageSettings, Scope
+from handoffd.protocol.name import CANARY_AGENT, AgentName, HostName
 from handoffd.protocol.timing import DAY_S, HOUR_S
-
-SHARED_BITS = stat.S_ISGID | stat.S_IWGRP
-"""A root with these is shared with agents of other users through its group (overview.md section 3)."""
-
-
-def is_shared(root: Path) -> bool:
-    """Tell whether the agents of this root run as other users."""
-    return root.stat().st_mode & SHARED_BITS == SHARED_BITS
 
 
 def in_force(running: Config, wanted: Config) -> Config:
@@ -42,6 +32,9 @@ def custody_settings(config: Config) -> Settings:
         host=HostName(config.host),
         agents=frozenset(map(AgentName, config.agents)),
         peers={HostName(peer.name): frozenset(map(AgentName, peer.agents)) for peer in config.peers.values()},
+        pulls=frozenset(HostName(peer.name) for peer in config.peers.values() if peer.dials_in),
+        relays=frozenset(HostName(peer.name) for peer in config.peers.values() if peer.relay),
+        default_peer=None if config.default_peer is None else HostName(config.default_peer),
         max_payload_bytes=config.limits.max_payload_bytes,
         max_ttl_s=config.limits.max_ttl_s,
         forget_after_s=config.forget_after_h * HOUR_S,
@@ -57,10 +50,32 @@ def hub_settings(config: Config) -> HubSettings:
         host=HostName(config.host),
         version=__version__,
         homes=frozenset(map(AgentName, config.agents)),
+        pulls=frozenset(HostName(peer.name) for peer in config.peers.values() if peer.dials_in),
         max_payload_bytes=config.limits.max_payload_bytes,
         agent_requests_per_s=config.limits.agent_requests_per_s,
         agent_burst=config.limits.agent_burst,
+        page=page_settings(config),
     )
+
+
+def page_settings(config: Config) -> PageSettings:
+    """Return what the hub needs for the status page; a listener for every address has this host's name."""
+
+    def everywhere(name: str) -> tuple[str, ...]:
+        return tuple(_url(one, name) for one in config.listen if one.is_for_all)
+
+    return PageSettings(
+        scope=Scope(config.page.serve),
+        shows_payloads=config.page.show_payloads,
+        near_urls=tuple(_url(one, one.address) for one in config.listen if one.is_loopback) or everywhere("localhost"),
+        far_urls=everywhere(config.host)
+        + tuple(_url(one, one.address) for one in config.listen if not (one.is_loopback or one.is_for_all)),
+    )
+
+
+def _url(listener: Listener, name: str) -> str:
+    scheme = "https" if listener.key_pair else "http"
+    return f"{scheme}://{f'[{name}]' if ':' in name else name}:{listener.port}"
 
 
 def directory(config: Config) -> Directory:
@@ -70,9 +85,23 @@ def directory(config: Config) -> Directory:
         agent = AgentName(name)
         principals |= {digest.hex(): Principal(f"@{agent}", agent, frozenset({agent})) for digest in hashes}
     for peer in config.peers.values():
-        sends = frozenset(map(AgentName, peer.agents))
-        principals |= {digest.hex(): Principal(peer.name, None, sends) for digest in peer.accepts}
-    return Directory(principals, frozenset(digest.hex() for digest in config.operator_token))
+        principals |= {digest.hex(): Principal(peer.name, None, agents_of(peer)) for digest in peer.accepts}
+    return Directory(principals, _hex(config.operator_token), _hex(config.page_viewers), peers=frozenset(config.peers))
+
+
+def _hex(digests: Iterable[bytes]) -> frozenset[str]:
+    return frozenset(digest.hex() for digest in digests)
+
+
+def hooks(config: Config) -> dict[str, Hook]:
+    """Return what wakes each agent."""
+    return {agent: Hook(one.command, one.url, one.timeout_s) for agent, one in config.on_publish.items()}
+
+
+def agents_of(peer: PeerConfig) -> frozenset[AgentName]:
+    """Return the agents a peer may send from."""
+    # Peers try a link with canaries; no agent's token speaks for the reserved name.
+    return EVERYONE if peer.relay else frozenset(map(AgentName, peer.agents)) | {CANARY_AGENT}
 
 
 def listens(config: Config) -> list[Listen]:
@@ -88,56 +117,23 @@ def listens(config: Config) -> list[Listen]:
 
 
 def same_link(old: PeerConfig, new: PeerConfig) -> bool:
-    """Tell whether a link made for the old configuration serves the new one."""
-    fields = ("url", "pinned_pem", "token", "agents")
+    """Tell whether a link made for the old configuration serves the new one, if it learns of another token or pin."""
+    fields = ("url", "agents", "relay")
     return all(getattr(old, name) == getattr(new, name) for name in fields)
 
 
-# ------------------------------------------------------------------------------------------------- log
+def show_anew(shown: list[Listen], config: Config) -> None:
+    """Let listeners that are open show what their files hold now; connections that are open stay as they are."""
+    for one, wanted in zip(shown, config.listen, strict=True):  # `listen` itself is as it was at start
+        if one.tls is not None and wanted.key_pair is not None:
+            identity.show(one.tls, wanted.key_pair.certificate, wanted.key_pair.key)
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line, for collectors."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line; one for each edge of a story."""
-        head = {
-            "at": format_moment(record.created),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-        }
-        story = _story(record)
-        if story is not None:
-            return "\n".join(
-                json.dumps({**head, "event": event, **fields}, default=str) for event, fields in story.edges
-            )
-        line = {**head, "message": record.getMessage()}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+def trusting(peer: PeerConfig) -> ssl.SSLContext | None:
+    """Return a context that accepts the peer's pinned certificates alone; None for plain HTTP on loopback."""
+    return identity.client_context(peer.pinned_pem) if peer.pinned_pem else None
 
 
-class TextLines(logging.Formatter):
-    """Lines for people: time, level, words."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line; one for each edge of a story."""
-        head = f"{format_moment(record.created)} {record.levelname.lower()}"
-        if _story(record) is not None:
-            return "\n".join(f"{head} {words}" for words in record.getMessage().split("\n"))
-        line = f"{head} {record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _story(record: logging.LogRecord) -> Story | None:
-    told = record.args[0] if isinstance(record.args, tuple) and record.args else None
-    return told if isinstance(told, Story) else None
-
-
-def set_up_log(config: Config) -> None:
-    """Send log lines to standard error in the configured form."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if config.log.format == "json" else TextLines())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(config.log.level.upper())
+def same_trust(old: PeerConfig, new: PeerConfig) -> bool:
+    """Tell whether the peer is shown the same token and believed by the same certificates as before."""
+    return (old.token, old.pinned_pem) == (new.token, new.pinned_pem)
