@@ -11,12 +11,66 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import Abort, TyperException
 
-from handoffd import __version__
-from handoffd.cli import check, demo, events, init, listen, ls, reject, resolve, send, show, status, trace
+from handoffd.cli import (
+    cert,
+    check,
+    claim,
+    completion,
+    demo,
+    doctor,
+    events,
+    fsck,
+    init,
+    invite,
+    join,
+    listen,
+    ls,
+    page,
+    prune,
+    reject,
+    resend,
+    resolve,
+    send,
+    service,
+    show,
+    status,
+    token,
+    trace,
+    unpair,
+    wait,
+)
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.config import ConfigError
+from handoffd.facts import lines
 
-COMMANDS = (init, check, demo, send, listen, status, ls, show, trace, events, reject, resolve)
+COMMANDS = (
+    init,
+    invite,
+    join,
+    unpair,
+    token,
+    cert,
+    check,
+    doctor,
+    fsck,
+    demo,
+    send,
+    listen,
+    status,
+    ls,
+    show,
+    trace,
+    events,
+    page,
+    reject,
+    resolve,
+    resend,
+    prune,
+    service,
+    completion,
+    wait,
+    claim,
+)
 
 EPILOG = (
     "Configuration: --config, else $HANDOFFD_CONFIG, ./handoffd.yaml, ~/.config/handoffd/handoffd.yaml, "
@@ -46,18 +100,22 @@ def invoke(arguments: Sequence[str]) -> int:
         return _failed("aborted; nothing was changed", ExitCode.FAILED)
     except TyperException as error:
         message = error.format_message()  # empty when the help text was the answer
-        return _failed(f"{message.rstrip('.')}; see `handoffd --help`" if message else "", error.exit_code)
+        of = getattr(error, "ctx", None)
+        command = of.command_path if of is not None else "handoffd"
+        return _failed(f"{message.rstrip('.')}; see `{command} --help`" if message else "", error.exit_code)
     return code if isinstance(code, int) else ExitCode.OK
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"handoffd {__version__}")
+        print(*lines(), sep="\n")
         raise typer.Exit
 
 
 def _overview(
-    version: bool = typer.Option(False, "--version", help="Print the version and stop.", callback=_show_version),
+    version: bool = typer.Option(
+        False, "--version", help="Print the version, the commit and what it runs on, and stop.", callback=_show_version
+    ),
 ) -> None:
     """Carry signed handoffs between the shared directories of agents on different hosts."""
 

@@ -3,7 +3,9 @@
 It knows options and exit codes, nothing of handoffs. Agents need no configuration: --root is enough.
 """
 
+import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,26 @@ from handoffd.config import Config, ConfigError, load, locate
 def root_of(config: Path | None, root: Path | None) -> Path:
     """Return the shared root: --root, else the configuration's. Raises Failure."""
     return configured(config).root if root is None else root
+
+
+def root_for(config: Path | None, root: Path | None, agent: str) -> Path:
+    """Return the same for one who waits for handoffs, with a warning if none can come. Raises Failure."""
+    if root is not None:
+        return root
+    found = configured(config)
+    warn_of_stranger(found, agent, "from other hosts nothing comes for it here")
+    return found.root
+
+
+def warn_of_stranger(config: Config, agent: str, so: str) -> None:
+    """Warn of an agent that the configuration does not call one of this host; `so`: what follows."""
+    if agent not in config.agents:
+        known = ", ".join(sorted(config.agents)) or "none"
+        words = f"{agent} does not live on this host (agents in {config.path}: {known}); {so}"
+        print(f"handoffd: warning: {words}", file=sys.stderr)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def configured(named: Path | None) -> Config:
@@ -47,6 +69,11 @@ def explained(root: Path) -> Iterator[None]:
         raise Failure(_who_may(root, error), ExitCode.PERMISSION) from None
     except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
         raise Failure(f"{error.filename}: {error.strerror}", ExitCode.USAGE) from None
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        remedy = f"nothing more was done; make room (df -h {root}; df -i {root}), then run this again"
+        raise Failure(f"{error.filename or root}: {error.strerror}; {remedy}") from None
 
 
 def _who_may(root: Path, error: PermissionError) -> str:

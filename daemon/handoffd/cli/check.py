@@ -14,11 +14,17 @@ from typing import Any
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
-from handoffd.cli.ground import port_troubles, root_troubles
+from handoffd.cli.ground import (
+    missing_directories,
+    port_troubles,
+    standing_troubles,
+    standing_warnings,
+    trial_troubles,
+)
 from handoffd.cli.picture import print_json, way
 from handoffd.cli.root import CONFIG, JSON, wall_s
 from handoffd.cli.survey import Fate, Household, Survey, survey
-from handoffd.config import Config, ConfigError, Document, Problem, load, locate
+from handoffd.config import Config, ConfigError, Document, PeerConfig, Problem, load, locate
 from handoffd.custody.layout import HANDOFF, RootInUse, filesystem_kind
 
 
@@ -80,27 +86,42 @@ def examine(config: Config | None, root: Path | None) -> Report:
         raise Failure(f"{place} is not a directory; name the one your agents use", ExitCode.USAGE)
     report = Report(place, config)
     try:
-        report.problems, report.warnings = root_troubles(place)
+        report.warnings = [str(one) for one in standing_warnings(place)]
+        report.problems = [str(one) for one in standing_troubles(place)]
+        if not report.problems and not missing_directories(place):
+            report.problems += map(str, trial_troubles(place))
         report.problems += port_troubles(config.listen) if config else []
     except RootInUse:
         report.running = True
     if config:
-        report.warnings += _oddities(config)
+        report.warnings += oddities(config)
     if (place / HANDOFF).is_dir():
         report.survey = survey(place, Household.of(config) if config else None, wall_s())
     return report
 
 
-def _oddities(config: Config) -> Iterator[str]:
+def oddities(config: Config) -> Iterator[str]:
     """Yield what is legal and hardly meant."""
-    if not config.agents:
+    if not config.agents and len(config.peers) < 2:
         yield "no agent lives on this host; name them under `agents`"
     if not config.peers:
-        yield "no peer: handoffs between agents of this host are left to them; add one with `handoffd init --peer`"
-    elif all(listener.is_loopback for listener in config.listen) and any(
-        peer.url.startswith("https:") for peer in config.peers.values()
-    ):
-        yield "no address but loopback is listened on, so peers on other machines can't reach this host"
+        yield "no peer: handoffs between agents of this host are left to them; add one with `handoffd invite` or `join`"
+    elif all(listener.is_loopback for listener in config.listen):
+        yield from _unreachable(config)
+    default = config.peers.get(config.default_peer or "")
+    if default is not None and not default.relay:
+        way = f'{default.name} is the way to every agent that nobody names (agents: ["*"])'
+        yield f"{way}, but may not bring what they send; add relay: true to it"
+
+
+def _unreachable(config: Config) -> Iterator[str]:
+    inward = [peer.name for peer in config.peers.values() if peer.dials_in]
+    callers = [peer.name for peer in config.peers.values() if peer.url.startswith("https:") and peer.accepts]
+    if inward:
+        yield f"no address but loopback is listened on, so {', '.join(inward)} can't dial in from another machine"
+    if callers:
+        what = "that is right if it names this host without `url`"
+        yield f"no address but loopback is listened on, so {', '.join(callers)} can't reach this host; {what}"
 
 
 def _show(report: Report) -> None:
@@ -124,13 +145,20 @@ def _lines(report: Report) -> Iterator[tuple[str, str]]:
         yield "configuration", f"{config.path}: host {config.host}, agents {', '.join(config.agents) or 'none'}"
         yield "identity", f"{config.host}  {config.identity.fingerprint}"
         for peer in config.peers.values():
-            pins = "  ".join(peer.fingerprints) or "no TLS"
-            yield "peer", f"{peer.name}  {peer.url}  agents {', '.join(peer.agents)}  {pins}"
+            pins = "  ".join(peer.fingerprints) or ("no pin needed" if peer.dials_in else "no TLS")
+            yield "peer", f"{peer.name}  {peer.url or 'dials in'}  agents {_agents_of(peer, config)}  {pins}"
         for listener in config.listen:
             yield "listen", f"{listener.address} port {listener.port}{', TLS' if listener.key_pair else ''}"
+        for agent, hook in config.on_publish.items():
+            yield "on_publish", f"{agent}: {hook.url or ' '.join(hook.command or ())}, at most {hook.timeout_s:g} s"
     yield "root", f"{report.root} on {filesystem_kind(report.root).name}"
     for fate, sender, to, count in _counted(report):
         yield "handoff/", f"{count:>4}  {way(sender, to) + '  ' if to else ''}{fate.value}"
+
+
+def _agents_of(peer: PeerConfig, config: Config) -> str:
+    others = ["all others"] if peer.name == config.default_peer else []
+    return ", ".join([*peer.agents, *others])
 
 
 def _counted(report: Report) -> Iterator[tuple[Fate, str | None, str | None, int]]:

@@ -1,6 +1,6 @@
 """`handoffd events`: the journal as a person or a script wants to follow it.
 
-It owns choosing and printing lines; finding them is chronicle.py's. It works with the daemon stopped.
+It owns choosing and printing lines; finding them is view/chronicle.py's. It works with the daemon stopped.
 """
 
 import json
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import typer
 
-from handoffd.cli.chronicle import Chronicle, Line, Wanted, about, recent
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.cli.picture import SHORT_TID, brief, coloured, printable, way
 from handoffd.cli.root import CONFIG, ROOT, opened
 from handoffd.protocol.moment import parse_moment
+from handoffd.view.chronicle import Chronicle, Line, Wanted, about, recent
 
 POLL_S = 0.25
 """Below what a person notices, and 4 stat calls a second while nothing happens."""

@@ -9,16 +9,17 @@ import os
 import secrets
 import socket
 import stat
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
-from handoffd.cli.newfile import SECRET_MODE, NewFile, make_directory, make_files
+from handoffd.cli.newfile import DIRECTORY_MODE, SECRET_MODE, NewFile, make_directory, make_files
 from handoffd.cli.root import wall_s
 from handoffd.cli.starter import DEFAULT_LISTEN_PORT, DEFAULT_LOCAL_PORT, configuration, pairing_steps, peer_stanza
 from handoffd.config import FILE_NAME, PEER_DIRECTORY, SYSTEM_DIRECTORY, Document, read_document, user_directory
@@ -52,6 +53,7 @@ def init(
     peer: Annotated[str, typer.Option(help="Another host's name, to pair with.")] = "",
     peer_url: Annotated[str, typer.Option(help="Where its daemon answers: https://HOST:8788.")] = "",
     peer_agent: Annotated[list[str] | None, typer.Option(help="An agent of that host; repeat for more.")] = None,
+    run: Annotated[bool, typer.Option("--run", help="Then carry handoffs at once, as `handoffd run` does.")] = False,
 ) -> None:
     """Write a commented configuration, this host's identity and tokens; with --peer, pair with another host.
 
@@ -79,11 +81,21 @@ def init(
         )
         document, files = _foundation(where, text, pairing)
     make_files(files, remedy)
+    # Before there is a peer: the unit opens it for the daemon only if it is there at the start.
+    make_directory(where / "peers", DIRECTORY_MODE)
     _make_root(where / document.root)
     _tell(where, document, files, pairing)
     for name in agent or []:
         if name not in document.agent_tokens:
             print(f"\nStill to do: under agent_tokens of {where / FILE_NAME}, add {name}: tokens/{name}.sha256")
+    if run:
+        _become_daemon(where / FILE_NAME)
+
+
+def _become_daemon(config: Path) -> NoReturn:
+    """Go on as `handoffd run`: this very process, so that signals and the service manager meet the daemon."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "handoffd", "run", "--config", str(config)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +210,8 @@ def _tell(where: Path, document: Document, files: Sequence[NewFile], pairing: _P
         print(f"The files belong to root. If the daemon runs as another user: chown -R USER {where}")
     named = "" if where == _default_directory() else f" --config {where / FILE_NAME}"
     print(f"Then: handoffd check{named}, and handoffd run{named}")
+    if not pairing:
+        print("To pair with another host: handoffd invite NAME on one of the two, handoffd join on the other")
 
 
 def _steps(where: Path, document: Document, pairing: _Pairing) -> str:

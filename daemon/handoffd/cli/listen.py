@@ -18,8 +18,10 @@ from handoffd.agent import Ended, Mailbox, read_secrets
 from handoffd.agent.command import Command
 from handoffd.agent.listener import Listener, Work
 from handoffd.agent.wake import Wake
-from handoffd.cli.agent_side import agent_of, explained, root_of
+from handoffd.cli.agent_side import agent_of, explained, root_for
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.hub_side import CA, FINGERPRINT, HUB, TOKEN_FILE, hub_of, served, state_of
+from handoffd.cli.over_hub import listen_over
 from handoffd.cli.picture import printable
 from handoffd.cli.root import CONFIG
 
@@ -48,6 +50,13 @@ def listen(
         None, "--bootstrap", help="Voice server's state directory; gets handoffs/ID.json for each claim."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object per end on standard output."),
+    hub_url: str | None = HUB,
+    token_file: Path | None = TOKEN_FILE,
+    ca: Path | None = CA,
+    fingerprint: str | None = FINGERPRINT,
+    memory: Path | None = typer.Option(
+        None, "--state", help="With --hub: directory for claims that a crash must not forget.", show_default=False
+    ),
     config: Path | None = CONFIG,
 ) -> None:
     """Claim handoffs for an agent and work on each once."""
@@ -55,9 +64,15 @@ def listen(
     work = Work(time.time, _command(command, timeout_s, as_json), state)  # noqa: TID251
     if command is None and state is None:
         raise Failure("nothing to do with a handoff: give --exec COMMAND, --bootstrap DIR, or both", ExitCode.USAGE)
-    place = root_of(config, root)
+    told, hub = _printer(as_json), hub_of(hub_url, token_file, ca, fingerprint, root)
+    if hub is not None:
+        name = agent_of("--agent", agent)
+        with served(hub):
+            known = dict(read_secrets(secret_file))
+        completed = listen_over(hub, name, known, work, state_of(hub, name, memory), told, once=once)
+        raise typer.Exit(_ONCE_CODES[completed] if once else ExitCode.OK)
+    place = root_for(config, root, agent)
     with explained(place):
-        told = _printer(as_json)
         mailbox = Mailbox(place, agent_of("--agent", agent), read_secrets(secret_file), told=told)
         completed = _listen(mailbox, work, once=once)
     raise typer.Exit(_ONCE_CODES[completed] if once else ExitCode.OK)

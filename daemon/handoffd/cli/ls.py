@@ -12,7 +12,17 @@ from pathlib import Path
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
-from handoffd.cli.picture import SHORT_TID, duration, entry_fields, expiry, print_json, printable, table, way
+from handoffd.cli.picture import (
+    SHORT_TID,
+    duration,
+    entry_fields,
+    expiry,
+    peer_words,
+    print_json,
+    printable,
+    table,
+    way,
+)
 from handoffd.cli.root import CONFIG, ROOT, opened
 from handoffd.custody.entry import Entry, Standing
 from handoffd.custody.place import LEGAL
@@ -94,7 +104,9 @@ def _chosen(reading: Reading, wanted: Wanted, bounds: Bounds) -> tuple[list[Entr
 def _wanted(state: str, peer: str, agent: str, now: float) -> Wanted:
     def is_wanted(entry: Entry) -> bool:
         right_state = state in ("", entry.word) or (state == IN_DOUBT and entry.doubt_s(now) is not None)
-        return right_state and peer in ("", entry.peer) and (not agent or agent in (entry.sender, entry.to))
+        return (
+            right_state and peer in ("", entry.peer, entry.onward) and (not agent or agent in (entry.sender, entry.to))
+        )
 
     return is_wanted
 
@@ -132,6 +144,6 @@ def _row(entry: Entry, now: float) -> tuple[str, ...]:
         printable(entry.handoff_id),
         duration(now - entry.since),
         "-" if entry.ended else expiry(entry.expires_at, now),
-        printable(entry.peer),
+        peer_words(entry),
         entry.tid[:SHORT_TID],
     )

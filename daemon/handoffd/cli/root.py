@@ -14,7 +14,7 @@ import typer
 
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.clock import SystemClock
-from handoffd.config import ConfigError, load, locate
+from handoffd.config import Config, ConfigError, load, locate
 from handoffd.custody.layout import OUTCOME, RELAY
 from handoffd.custody.reading import Reading
 
@@ -27,11 +27,16 @@ JOURNAL = "events.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A root that can be read. `host` is None if only --root was given; `now` is POSIX seconds."""
+    """A root that can be read. `config` is None if only --root was given; `now` is POSIX seconds."""
 
     path: Path
-    host: str | None
+    config: Config | None
     now: float
+
+    @property
+    def host(self) -> str | None:
+        """Return this host's name, None if nothing said it."""
+        return None if self.config is None else self.config.host
 
     @property
     def reading(self) -> Reading:
@@ -47,12 +52,12 @@ class Root:
 @contextmanager
 def opened(config: Path | None, root: Path | None) -> Iterator[Root]:
     """Find the root and explain what keeps this user from reading it. Raises Failure."""
-    path, host = _chosen(config, root)
+    path, loaded = _chosen(config, root)
     try:
         _look(path)
-        yield Root(path, host, wall_s())
+        yield Root(path, loaded, wall_s())
     except PermissionError as error:
-        raise Failure(_who_may(path, error), ExitCode.PERMISSION) from None
+        raise Failure(who_may(path, error), ExitCode.PERMISSION) from None
 
 
 def wall_s() -> float:
@@ -60,14 +65,14 @@ def wall_s() -> float:
     return SystemClock().wall()
 
 
-def _chosen(config: Path | None, root: Path | None) -> tuple[Path, str | None]:
+def _chosen(config: Path | None, root: Path | None) -> tuple[Path, Config | None]:
     if root is not None:
         return root, None
     try:
         loaded = load(locate(config, os.environ))
     except ConfigError as error:
         raise Failure(f"{error}\nor name the root itself: --root DIRECTORY", ExitCode.USAGE) from None
-    return loaded.root, loaded.host
+    return loaded.root, loaded
 
 
 def _look(path: Path) -> None:
@@ -81,9 +86,18 @@ def _look(path: Path) -> None:
         ) from None
 
 
-def _who_may(path: Path, error: PermissionError) -> str:
+def user_name(uid: int) -> str:
+    """Return a user's name, or its number if it has none."""
     try:
-        owner = pwd.getpwuid(os.stat(path / RELAY).st_uid).pw_name
-    except (OSError, KeyError):
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"  # as sudo -u takes it
+
+
+def who_may(path: Path, error: PermissionError) -> str:
+    """Return what to say to a user whom a root is closed to."""
+    try:
+        owner = user_name(os.stat(path / RELAY).st_uid)
+    except OSError:
         owner = "the daemon's user"
     return f"{error.filename}: {error.strerror}; only {owner} may look into {RELAY}/: run this with sudo -u {owner}"

@@ -13,8 +13,10 @@ from typing import Any
 import typer
 
 from handoffd.agent import ANYONE, DEFAULT_TTL_S, Draft, End, Ends, Inadmissible, Mailbox, Written, read_secret
-from handoffd.cli.agent_side import agent_of, configured, explained
+from handoffd.cli.agent_side import agent_of, configured, explained, warn_of_stranger
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.hub_side import CA, FINGERPRINT, HUB, TOKEN_FILE, hub_of, served
+from handoffd.cli.over_hub import Waiting, send_over
 from handoffd.cli.picture import printable
 from handoffd.cli.root import CONFIG
 
@@ -45,9 +47,13 @@ def send(
         None, "--timeout-s", help=f"With --wait: exit 75 after so long (default: lifetime + {OUTCOME_PATIENCE_S:g} s)."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
+    hub_url: str | None = HUB,
+    token_file: Path | None = TOKEN_FILE,
+    ca: Path | None = CA,
+    fingerprint: str | None = FINGERPRINT,
     config: Path | None = CONFIG,
 ) -> None:
-    """Write a signed handoff, durably, under a name nobody has."""
+    """Write a signed handoff, durably, under a name nobody has; or hand it to a hub."""
     draft = Draft(
         to=agent_of("--to", to),
         reason=reason,
@@ -57,22 +63,28 @@ def send(
         ttl_s=ttl_s,
         extra=dict(_field(text) for text in field),
     )
-    place = _root(config, draft.to) if root is None else root
+    patience_s = ttl_s + OUTCOME_PATIENCE_S if timeout_s is None else timeout_s
+    hub = hub_of(hub_url, token_file, ca, fingerprint, root)
+    if hub is not None:
+        with served(hub):
+            pair = agent_of("--from", sender), read_secret(secret_file)
+        raise typer.Exit(send_over(hub, draft, pair, Waiting(wait, patience_s), as_json=as_json))
+    place = _root(config, sender, draft.to) if root is None else root
     with explained(place):
         mailbox = Mailbox(place, agent_of("--from", sender), {ANYONE: read_secret(secret_file)})
         ends = Ends(mailbox.places)
         written = _written(mailbox, draft)
-        patience_s = ttl_s + OUTCOME_PATIENCE_S if timeout_s is None else timeout_s
         end = _waited(ends, written, patience_s) if wait else None
     _print(mailbox, written, end, as_json=as_json, waited=wait)
     raise typer.Exit(_exit_code(end) if wait else ExitCode.OK)
 
 
-def _root(named: Path | None, to: str) -> Path:
-    """Return the configuration's root, with a warning if nobody of the configuration is called `to`."""
+def _root(named: Path | None, sender: str, to: str) -> Path:
+    """Return the configuration's root, with a warning if the daemon would not carry this."""
     config = configured(named)
     known = sorted({*config.agents, *config.homes})
-    if to not in known:
+    warn_of_stranger(config, sender, "the daemon leaves its files in handoff/ alone")
+    if to not in known and config.default_peer is None:
         print(
             f"handoffd: warning: no agent is called {to} in {config.path} (there are {', '.join(known) or 'none'}); "
             "unless that changes, the handoff ends as unroutable when it expires",

@@ -4,7 +4,6 @@ It owns the choice among several of one name and the layout of the page. The rul
 transcript is printed unless --payload asks for it.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from handoffd.cli.picture import (
     entry_fields,
     expiry,
     offset_words,
+    peer_words,
     print_json,
     printable,
     way,
@@ -28,14 +28,14 @@ from handoffd.cli.root import CONFIG, JSON, ROOT, Root, opened
 from handoffd.custody.entry import Entry
 from handoffd.custody.layout import ARCHIVE, OUTCOME, REJECTED
 from handoffd.custody.place import PLACES
-from handoffd.custody.reading import SHORTEST_PREFIX, read_file
-from handoffd.custody.remains import MEANS, Found, Remain, remains
+from handoffd.custody.reading import SHORTEST_PREFIX
+from handoffd.custody.remains import MEANS, Found, remains
 from handoffd.protocol.moment import format_moment
-from handoffd.protocol.payload import transfer_id
+from handoffd.protocol.reason import State
+from handoffd.view.payload import payload_facts, payload_of
+from handoffd.view.story import story_of
 
 IDENT = typer.Argument(help="T, its first 8 digits or more, or a handoff_id.", metavar="ID", show_default=False)
-_NEVER_SHOWN = frozenset({"transcript", "hmac"})
-"""The HMAC is no secret, but nobody reads it; `--payload` prints it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -54,13 +54,13 @@ def show(
     with opened(config, root) as ground:
         entry, others = chosen(ground, ident)
         found = remains(ground.path, entry)
-        data = payload_of(ground, entry, found)
+        data = payload_of(ground.path, entry, found)
         if payload:
             _print_payload(entry, data)
         elif as_json:
             print_json(_document(ground, entry, others, found, data))
         else:
-            for line in (*_page(ground, entry), *_files(entry, found), *_payload_lines(data)):
+            for line in (*_page(ground, entry), *_so_far(ground, entry), *_files(entry, found), *_payload_lines(data)):
                 typer.echo(line)
     for line in several(ident, others):
         typer.echo(line, err=True)
@@ -76,6 +76,9 @@ def chosen(ground: Root, ident: str) -> tuple[Entry, list[Entry]]:
 
 def not_found(ground: Root, ident: str) -> str:
     """Return where one looked in vain, and what may help."""
+    if broken := ground.reading.unreadable(ident):
+        path = f"{ground.path}/relay/outcome/{broken[0]}.json"
+        return f"{path} is no record that can be read; `handoffd fsck` tells more, the other host has its own"
     looked = f"looked in {ground.path}/handoff and relay/outbox, sent, inbox, outcome"
     if len(ident) < SHORTEST_PREFIX:
         return f"{printable(ident)}: no such handoff ({looked}); give at least {SHORTEST_PREFIX} digits of T"
@@ -87,28 +90,6 @@ def several(ident: str, others: list[Entry]) -> Iterator[str]:
     if others:
         tids = ", ".join(entry.tid[:SHORT_TID] for entry in others[:10])
         yield f"handoffd: {len(others) + 1} handoffs answer to {printable(ident)}; this is the newest; others: {tids}"
-
-
-def payload_of(ground: Root, entry: Entry, found: list[Found]) -> bytes | None:
-    """Return the payload's exact bytes if any file here still holds them."""
-    places = [seen.path for seen in entry.sightings] + [each.path for each in found if each.what is Remain.PAYLOAD]
-    for path in places:
-        read = read_file(ground.path / path)
-        if read is not None and transfer_id(read[0]) == entry.tid:
-            return read[0]
-    return None
-
-
-def payload_facts(data: bytes) -> dict[str, Any]:
-    """Return what may be told of a payload: no transcript, only how long it is."""
-    fields = json.loads(data)
-    facts: dict[str, Any] = {"size": len(data)}
-    if isinstance(fields, dict):
-        facts |= {key: fields[key] for key in ("reason", "initiated_at", "expires_at", "caller_hash") if key in fields}
-        transcript = fields.get("transcript")
-        facts["transcript_entries"] = len(transcript) if isinstance(transcript, list) else None
-        facts["fields"] = sorted(key for key in fields if key not in _NEVER_SHOWN)
-    return facts
 
 
 def _print_payload(entry: Entry, data: bytes | None) -> None:
@@ -142,7 +123,7 @@ def _page(ground: Root, entry: Entry) -> Iterator[str]:
     yield _row("handoff", entry.handoff_id)
     yield _row("T", entry.tid)
     yield f"{'state':10} {coloured(entry.word)}{doubt}" + (f" ({printable(entry.means)})" if entry.means else "")
-    yield _row("route", f"{way(entry.sender, entry.to)}; this host is its {entry.role.value}; peer {entry.peer or '-'}")
+    yield _row("route", f"{way(entry.sender, entry.to)}; this host is its {entry.role.value}; peer {peer_words(entry)}")
     yield _row("file", entry.file)
     yield _row("ended" if entry.ended else "since", _moment(entry.since, ground.now))
     if entry.expires_at is not None:
@@ -154,14 +135,28 @@ def _outcome(entry: Entry) -> Iterator[str]:
     record = entry.record
     if record is None:
         return
-    yield _row("reason", f"{record.reason}; delivered: {record.delivered}")
+    teller = record.onward or record.peer
+    told_by = f", told by {teller}" if record.clock_offset_ms is not None and record.by != teller else ""
+    yield _row("reason", f"{record.reason}; delivered: {record.delivered}; by the word of {record.by}{told_by}")
     if record.artefact is not None:
         artefact = record.artefact
         yield _row("artefact", f"{artefact.name}, {artefact.size} bytes, sha256 {artefact.sha256[:SHORT_TID]}")
-    if record.clock_offset_ms is not None:
-        yield _row("clock", offset_words(record.by, record.clock_offset_ms))
+    for host in dict.fromkeys((*record.edges_by.values(), record.by)):
+        ahead_ms = record.ahead_ms(host)
+        if ahead_ms is not None:
+            yield _row("clock", offset_words(host, ahead_ms))
     for state, at in record.edges.items():
-        yield _row(state, f"{at} by the clock of {record.by}")
+        yield _row(state, f"{at} by the clock of {record.timed_by(state)}")
+
+
+def _so_far(ground: Root, entry: Entry) -> Iterator[str]:
+    """Tell when an open handoff reached which state and where: the files do not say, the journal remembers."""
+    if entry.record is not None:
+        return
+    for step in story_of(ground.journal, ground.host, entry, entry.tid).steps:
+        if step.event in set(State):
+            untold = " (by its own clock, which was not compared with ours)" if step.as_told else ""
+            yield _row(step.event, f"{format_moment(step.at)} at {step.host}{untold}")
 
 
 def _moment(at: float, now: float) -> str:

@@ -31,7 +31,7 @@ listen:
 # Agents that use the directory alone need none.
 agent_tokens: {agent_tokens}
 
-# Peers: one file each in peers.d/. `handoffd init --peer NAME --peer-url URL --peer-agent AGENT` adds one.
+# Peers: one file each in peers.d/. `handoffd invite NAME` here and `handoffd join` there make both sides of one.
 
 # Everything below has these defaults.
 #
@@ -60,6 +60,17 @@ peers:
     certificate: peers/{peer}.pem      # copied from {peer}: the only one that is accepted
     token: peers/{peer}.out            # the secret this host presents
     accepts: peers/{peer}.in.sha256    # copied from {peer}: hash of the secret it presents
+"""
+
+_PAIRED = """\
+# Written by `handoffd {command}`, {invite}. `handoffd unpair {peer}` takes it away again.
+# Names of files are relative to the directory of handoffd.yaml.
+peers:
+  {peer_text}:
+{where}    agents: [{agents}]{relay}
+    certificate: peers/{peer}.pem      # the only one that is accepted; two during a rotation
+    token: peers/{peer}.out            # the secret this host presents
+    accepts: peers/{peer}.in.sha256    # hash of the secret it presents
 """
 
 _STEPS = """\
@@ -95,6 +106,19 @@ def configuration(*, host: str, root: str, agents: Sequence[str], listen_port: i
 def peer_stanza(*, peer: str, url: str, agents: Sequence[str]) -> str:
     """Return the text of peers.d/<peer>.yaml."""
     return _PEER.format(peer=peer, peer_text=_quoted(peer), url=_quoted(url), agents=", ".join(map(_quoted, agents)))
+
+
+def paired_stanza(*, command: str, invite: str, peer: str, url: str | None, agents: Sequence[str], is_hub: bool) -> str:
+    """Return the text of peers.d/<peer>.yaml as a pairing by invite writes it; `url` None: the peer dials in.
+
+    `is_hub`: it is home of every agent that nobody names, and may send on behalf of them.
+    """
+    where = "" if url is None else f"    url: {_quoted(url)}\n"
+    names = ", ".join(map(_quoted, [*agents, *(["*"] if is_hub else [])]))
+    relay = "\n    relay: true" if is_hub else ""
+    return _PAIRED.format(
+        command=command, invite=invite, peer=peer, peer_text=_quoted(peer), where=where, agents=names, relay=relay
+    )
 
 
 def pairing_steps(

@@ -1,22 +1,25 @@
-"""`handoffd status`: what the running daemon says of itself: its links, and how much it has in hand.
+"""`handoffd status`: how this host's daemon, its links and the handoffs in its hands are; what needs attention first.
 
-It owns the layout of the page and its exit code. The rule that must stay true: the words are the daemon's; nothing
-here is called delivered or up that the daemon has not seen so.
+It owns where the status comes from (the daemon, or the directories when none answers) and the exit code. The rule that
+must stay true: exit 0 means that nothing needs attention.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from handoffd.cli.failure import ExitCode
-from handoffd.cli.operator import ask
-from handoffd.cli.picture import print_json, printable
-from handoffd.cli.root import CONFIG, JSON, ROOT, opened
+from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.operator import NotRunning, ask
+from handoffd.cli.picture import print_json
+from handoffd.cli.root import CONFIG, JSON, ROOT, Root, opened, wall_s
+from handoffd.cli.status_page import page
+from handoffd.cli.watch import watch
 
-_BOOKS = frozenset({"signatures", "forgettable"})
-"""Counts of what is remembered, not of handoffs in hand."""
+PATIENCE_S = 5.0
+"""A daemon answers this one within milliseconds, or hangs."""
+INTERVAL_S = 2.0
+"""Between two looks: what needs a person's attention is not younger."""
 
 
 def register(app: typer.Typer) -> None:
@@ -24,38 +27,53 @@ def register(app: typer.Typer) -> None:
     app.command("status")(status)
 
 
-def status(as_json: bool = JSON, config: Path | None = CONFIG, root: Path | None = ROOT) -> None:
-    """Show the running daemon's links, with their trouble and its remedy first, and the handoffs in its hands."""
+def status(
+    follow: bool = typer.Option(False, "--watch", "-w", help="Show it again and again, in place on a terminal."),
+    interval: float = typer.Option(INTERVAL_S, "--interval", min=0.2, help="Seconds between two looks of --watch."),
+    as_json: bool = JSON,
+    config: Path | None = CONFIG,
+    root: Path | None = ROOT,
+) -> None:
+    """Show what needs attention, the links, and the open handoffs; with the daemon stopped, what its files say."""
     with opened(config, root) as ground:
-        told = ask(ground.path, "GET", "/operator/status")
+        if follow:
+            code = watch(lambda: gathered(ground), verdict, interval, as_json=as_json)
+        else:
+            told = gathered(ground)
+            _show(told, as_json)
+            code = verdict(told)
+    if code:
+        raise typer.Exit(code)
+
+
+def _show(told: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(told)
-    else:
-        for line in _page(told):
-            typer.echo(line)
-    if not told["ready"] or any(link["state"] != "up" or link.get("error") for link in told["links"]):
-        raise typer.Exit(ExitCode.FAILED)
+        return
+    for line in page(told):
+        typer.echo(line.shown())
 
 
-def _page(told: dict[str, Any]) -> Iterator[str]:
-    for link in told["links"]:
-        if link.get("error"):
-            error = {key: printable(words) for key, words in link["error"].items()}
-            yield f"warning: {link['peer']}: {error['word']}: {error['detail']}; {error['remedy']}"
-    ready = "ready" if told["ready"] else "not ready"
-    yield f"{told['host']} serves {told['root']}: {ready}, handoffd {told['version']}, epoch {told['epoch'][:12]}"
-    for link in told["links"]:
-        yield _link(link)
-    in_hand = {place: number for place, number in told["counts"].items() if place not in _BOOKS}
-    words = ", ".join(f"{number} {place.replace('_', ' ')}" for place, number in sorted(in_hand.items()))
-    yield f"in hand: {words or 'nothing'}"
+def gathered(ground: Root) -> dict[str, Any]:
+    """Return the status as JSON fields: the daemon's, or what the files say if none answers. Raises PermissionError."""
+    try:
+        return ask(ground.path, "GET", "/operator/status", patience_s=PATIENCE_S)
+    except NotRunning:
+        silence = None
+    except Failure as failure:
+        if failure.code != ExitCode.UNREACHABLE:
+            raise
+        silence = str(failure)
+    from handoffd.status.model import fields
+    from handoffd.view.stopped import stopped_status
+
+    peers = [(peer.name, peer.url) for peer in ground.config.peers.values()] if ground.config else []
+    homes = ground.config.homes if ground.config else {}
+    return fields(stopped_status(ground.path, ground.host, peers, wall_s(), silence, homes))
 
 
-def _link(link: dict[str, Any]) -> str:
-    words = [f"{link['peer']}  {link['state']} since {link['since']}", str(link["url"])]
-    if link["homes"]:
-        words.append("agents " + ", ".join(map(printable, link["homes"])))
-    if link["round_trip_ms"] is not None:
-        words.append(f"round trip {link['round_trip_ms']} ms, clock {link['clock_offset_ms']:+d} ms")
-    words.append(f"{link['in_flight']} requests under way, {link['waiting']} handoffs waiting")
-    return "  ".join(words)
+def verdict(told: dict[str, Any]) -> ExitCode:
+    """Return the exit code of this status."""
+    if told["daemon"] != "running":
+        return ExitCode.UNREACHABLE
+    return ExitCode.FAILED if told["warnings"] else ExitCode.OK

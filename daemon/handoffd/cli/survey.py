@@ -6,16 +6,17 @@ section 5), so that nobody is surprised by the first start.
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from handoffd.config import Config
+from handoffd.custody.household import Homes, known_agents
 from handoffd.custody.layout import HANDOFF
 from handoffd.custody.reading import read_file
 from handoffd.protocol.admission import Inadmissible, admit
-from handoffd.protocol.name import is_file_name, tid_of_published
+from handoffd.protocol.name import AgentName, HostName, is_file_name, tid_of_published
 from handoffd.protocol.payload import Route, route
 
 
@@ -48,15 +49,18 @@ class Survey:
 class Household:
     """Who lives where, as far as a survey needs it; `None` in its place: no configuration."""
 
-    agents: Collection[str]
-    remote: Collection[str]
+    agents: frozenset[AgentName]
+    remote: Homes
     max_payload_bytes: int
     max_ttl_s: float
 
     @classmethod
     def of(cls, config: Config) -> "Household":
         """Return what the configuration says."""
-        return cls(config.agents, config.homes.keys(), config.limits.max_payload_bytes, float(config.limits.max_ttl_s))
+        named = {agent: tuple(map(HostName, peers)) for agent, peers in config.homes.items()}
+        remote = Homes(named, HostName(config.default_peer) if config.default_peer else None)
+        local = frozenset(map(AgentName, config.agents))
+        return cls(local, remote, config.limits.max_payload_bytes, float(config.limits.max_ttl_s))
 
 
 def survey(root: Path, household: Household | None, now_s: float) -> Survey:
@@ -97,7 +101,7 @@ def _admission(data: bytes, household: Household) -> Fate | None:
     try:
         admit(
             data,
-            agents={*household.agents, *household.remote},
+            agents=known_agents(household.remote, household.agents),
             max_ttl_s=household.max_ttl_s,
             limit_bytes=household.max_payload_bytes,
         )
