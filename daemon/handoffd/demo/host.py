@@ -15,9 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
-from handoffd.demo.process import Told, start
+from handoffd.demo.process import Told, start, start_leashed
 
 LOWEST_PORT, HIGHEST_PORT = 20_000, 32_000
 """Below what the kernel hands out for outgoing connections (32768 up), so that none of those takes one in between."""
@@ -34,7 +36,9 @@ class Host:
         self.directory = directory / name
         self.root = self.directory / "shared"
         self.log = self.directory / "log"
-        self.tls_port, self.local_port = free_ports()
+        ports = contextlib.ExitStack()
+        weakref.finalize(self, ports.close)
+        self.tls_port, self.local_port = ports.enter_context(held_ports())
         self.daemon: subprocess.Popen[bytes] | None = None
         self._journal_read = 0
         self.directory.mkdir()
@@ -73,8 +77,10 @@ class Host:
     # ------------------------------------------------------------ the daemon
 
     def start(self) -> None:
-        """Start the daemon."""
-        self.daemon = start([*HANDOFFD, "run", "--config", str(self.config)], self.log)
+        """Start the daemon; it ends with this process, however that ends."""
+        if self.daemon is not None and self.daemon.stdin is not None:
+            self.daemon.stdin.close()
+        self.daemon = start_leashed([*HANDOFFD, "run", "--config", str(self.config)], self.log)
 
     def is_ready(self) -> bool:
         """Tell whether the daemon serves."""
@@ -152,16 +158,19 @@ class Host:
         return []
 
 
-def free_ports() -> tuple[int, int]:
-    """Return two TCP ports nobody listens on."""
+@contextlib.contextmanager
+def held_ports() -> Iterator[tuple[int, int]]:
+    """Hold two TCP ports nobody listens on: who looks for a free one finds another, and a daemon can listen there."""
     with socket.socket() as one, socket.socket() as other:
-        return _bound(one), _bound(other)
+        yield _bound(one), _bound(other)
 
 
 def _bound(sock: socket.socket) -> int:
     for port in random.sample(range(LOWEST_PORT, HIGHEST_PORT), 100):
         with contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
+            # Only now, or two that look for a port would share it; a daemon's listener, which has this set, may.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             return port
     raise OSError(f"no free TCP port found between {LOWEST_PORT} and {HIGHEST_PORT}")
 

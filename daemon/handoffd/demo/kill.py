@@ -15,8 +15,8 @@ from handoffd.demo.stage import NotSeen, Stage
 
 LONG_CALL = [{"role": "user", "text": f"And another thing, number {number}. " * 4} for number in range(80)]
 """12 KB, which no other request between two daemons comes near."""
-CATCH_LIMIT_S = 1.0
-TRIES = 3
+CATCH_LIMIT_S = 2.0
+TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)

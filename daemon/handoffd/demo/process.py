@@ -1,10 +1,11 @@
 """Processes of the demonstration: agents that are told what to do, and how anything started here is ended.
 
 It owns pipes and signals. It ends only what it started, by its pid. The rule that must stay true: no process outlives
-the play.
+the play, not even one that SIGKILL ends: agents end with their standard input, daemons by their leash.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -71,6 +72,27 @@ def start(command: Sequence[str], log: Path, *, pipes: bool = False) -> "subproc
     pipe = subprocess.PIPE if pipes else subprocess.DEVNULL
     with log.open("ab") as errors:
         return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, start_new_session=True)
+
+
+def start_leashed(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start a command as `start` does; the kernel kills it when this process is no more, even while it is stopped.
+
+    Its standard input is a pipe that nobody writes to. This process alone holds the other end, and when that is closed
+    the command is signalled as the owner of the pipe: with SIGKILL instead of SIGIO.
+    """
+    leash, held = os.pipe()
+    try:
+        with log.open("ab") as errors:
+            process = subprocess.Popen(
+                command, stdin=leash, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+            )
+        process.stdin = os.fdopen(held, "wb")
+        fcntl.fcntl(leash, fcntl.F_SETOWN, process.pid)
+        fcntl.fcntl(leash, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)
+    finally:
+        os.close(leash)
+    return process
 
 
 def end(processes: Sequence["subprocess.Popen[bytes]"], patience_s: float) -> None:

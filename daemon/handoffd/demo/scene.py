@@ -17,7 +17,7 @@ from handoffd.demo.kill import Caught, catch_transfer, go_on, hold, kill, restar
 from handoffd.demo.process import Actor, Told
 from handoffd.demo.stage import NotSeen, Stage
 
-SHORT_LIFETIME_S = 1.5
+SHORT_LIFETIME_S = 2.5
 """Long enough to arrive on a busy machine, short enough to watch."""
 UNSAID = ("stored", "published@sender", "claimed", "completed@receiver")
 """What the first scene has told well enough."""
