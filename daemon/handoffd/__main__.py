@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from handoffd import __version__
-
 EXIT_FAILED, EXIT_USAGE, EXIT_PERMISSION, EXIT_INTERRUPTED = 1, 2, 77, 130
 DEBUG_VARIABLE = "HANDOFFD_DEBUG"
 
@@ -55,7 +53,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["run"]:
         return _run(arguments[1:])
     if list(arguments) == ["--version"]:
-        print(f"handoffd {__version__}")
+        from handoffd.facts import lines
+
+        print(*lines(), sep="\n")
         return 0
     from handoffd.cli import invoke
 

@@ -3,13 +3,15 @@
 It knows files only as what `ssl` must be given, and neither configuration nor clock. The rule that must stay true: a
 link trusts the pinned certificates and nothing else, whatever name they bear and whatever else they have signed.
 
-Making a certificate needs `cryptography` (8 MiB resident), imported there alone; reading one does not.
+Making a certificate, and vouching for its successor, need `cryptography` (8 MiB resident), imported there alone;
+reading one does not.
 """
 
 import hashlib
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +29,14 @@ class BadCertificate(ValueError):
     """The text or file is not what a certificate or key must be; the message says why."""
 
 
+class WrongCertificate(ssl.SSLCertVerificationError):
+    """Another certificate was shown than the one whose fingerprint is known; the message names it."""
+
+    def __str__(self) -> str:
+        """Return the words alone."""
+        return str(self.args[-1])
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A certificate's exact bytes and its validity in POSIX seconds."""
@@ -38,7 +48,12 @@ class Certificate:
     @property
     def fingerprint(self) -> str:
         """Return `SHA256:AB:CD:…`, what two operators compare."""
-        return "SHA256:" + hashlib.sha256(self.der).digest().hex(":").upper()
+        return written(hashlib.sha256(self.der).digest())
+
+
+def written(digest: bytes) -> str:
+    """Return a certificate's SHA-256 as operators compare it."""
+    return "SHA256:" + digest.hex(":").upper()
 
 
 def read_certificates(pem: str) -> tuple[Certificate, ...]:
@@ -65,11 +80,38 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
-        context.load_cert_chain(certificate, key, password="")  # an encrypted key fails instead of asking the terminal
+        show(context, certificate, key)
     except ssl.SSLError as error:
         reason = error.reason or str(error)
         raise BadCertificate(f"{certificate} and {key} are no usable pair ({reason})") from None
     return context
+
+
+def show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Let a context show this certificate from now on. Raises ssl.SSLError, OSError.
+
+    Where a renewal was cut short, the new certificate stands in its place and its key is only ready (`successor`).
+    """
+    try:
+        _load(context, certificate, key)
+    except ssl.SSLError:
+        try:
+            _load(context, certificate, successor(key))
+        except OSError:  # none is ready, it does not fit, or it has come into its place just now
+            _load(context, certificate, key)
+
+
+def is_pair(certificate: Path, key: Path) -> bool:
+    """Tell whether these very files fit each other. Raises OSError."""
+    try:
+        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    context.load_cert_chain(certificate, key, password="")  # an encrypted key fails instead of asking the terminal
 
 
 def client_context(pinned_pem: str) -> ssl.SSLContext:
@@ -84,6 +126,26 @@ def client_context(pinned_pem: str) -> ssl.SSLContext:
     context.load_verify_locations(cadata="".join(_PEM.findall(pinned_pem)))
     context.sslobject_class = _pinned_object(pins)
     return context
+
+
+def pinned_digest_context(digests: frozenset[bytes]) -> ssl.SSLContext:
+    """Return a TLS 1.3 context for sockets that accepts only a certificate with one of these SHA-256.
+
+    For who knows a host by its fingerprint and has not got its certificate yet. A handshake with any other raises
+    WrongCertificate, before a byte of the application has been sent.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    # Deliberately absent: OpenSSL's own verification, which needs the certificate itself. The socket compares it.
+    context.verify_mode = ssl.CERT_NONE
+    context.sslsocket_class = _digest_socket(digests)
+    return context
+
+
+def successor(file: Path) -> Path:
+    """Return where a certificate or key stands that shall take a file's place."""
+    return file.with_name(f"{file.name}.next")
 
 
 def make_identity(host: str, now_s: float) -> tuple[bytes, bytes]:
@@ -113,6 +175,37 @@ def make_identity(host: str, now_s: float) -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), private
 
 
+def vouch(key: Path, certificate_pem: str) -> str:
+    """Return a key's signature (hex) for a certificate that shall follow its own. Raises BadCertificate, OSError."""
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey):
+        raise BadCertificate(f"{key} is no elliptic-curve key, such as `handoffd init` makes")
+    return private.sign(_succession(certificate_pem), ec.ECDSA(hashes.SHA256())).hex()
+
+
+def is_vouched(pins: Iterable[Certificate], certificate_pem: str, signature: str) -> bool:
+    """Tell whether the key of one of these certificates has signed that this one shall follow it."""
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
+    for pin in pins:
+        public = x509.load_der_x509_certificate(pin.der).public_key()
+        if isinstance(public, ec.EllipticCurvePublicKey):
+            with suppress(InvalidSignature, ValueError):
+                public.verify(bytes.fromhex(signature), _succession(certificate_pem), ec.ECDSA(hashes.SHA256()))
+                return True
+    return False
+
+
+def _succession(certificate_pem: str) -> bytes:
+    return b"handoffd: this certificate follows mine\n" + read_certificates(certificate_pem)[0].der
+
+
 def _pinned_object(pins: frozenset[bytes]) -> type[ssl.SSLObject]:
     class PinnedObject(ssl.SSLObject):
         """A TLS connection that ends its handshake only with a pinned certificate.
@@ -126,6 +219,19 @@ def _pinned_object(pins: frozenset[bytes]) -> type[ssl.SSLObject]:
                 raise ssl.SSLCertVerificationError("the peer's certificate is not the pinned one")
 
     return PinnedObject
+
+
+def _digest_socket(digests: frozenset[bytes]) -> type[ssl.SSLSocket]:
+    class PinnedSocket(ssl.SSLSocket):
+        """A TLS connection that ends its handshake only with a certificate of these SHA-256."""
+
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            shown = hashlib.sha256(self.getpeercert(binary_form=True) or b"").digest()
+            if shown not in digests:
+                raise WrongCertificate(f"shows another certificate ({written(shown)}) than the one expected")
+
+    return PinnedSocket
 
 
 def _validity(der: bytes) -> tuple[float, float]:

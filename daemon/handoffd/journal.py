@@ -22,6 +22,17 @@ LOG = logging.getLogger("handoffd.journal")
 
 CROWD = 4_096
 """Lines waiting before a writer flushes them itself; bounds memory to a few MiB if nobody else flushes."""
+WARNINGS = frozenset(
+    {
+        *("in_doubt", "uncertain", "unknown", "refused", "artefact_missing", "stale_claim", "unroutable", "parked"),
+        "broken",
+        *("quarantined", "peer_unknown", "link_down", "link_conflict", "news_stopped", "clock_jumped", "journal_gap"),
+        *("config_refused", "daemon_refused"),
+    }
+)
+"""Events somebody should read: the log has them as warnings, the others as information."""
+DETAILS = frozenset({"leased_elsewhere"})
+"""Events that are nobody's news until somebody asks for one handoff: the log has them only at debug level."""
 _MODE = 0o600
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 # ASCII only: no terminal obeys what an agent wrote into a reason, and a lone surrogate cannot fail.
@@ -55,6 +66,11 @@ class Journal:
         self._untold = 0
         self._fails = False
         self._may_be_torn = True
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last write failed."""
+        return self._fails
 
     def write(self, event: str, **fields: object) -> None:
         """Note one event. `sender` is written as `from`; None and empty text are left out (docs/journal.md)."""
@@ -165,24 +181,34 @@ def _fields(given: dict[str, object]) -> dict[str, object]:
 
 def _line(host: str, edge: Edge) -> bytes:
     at, event, given = edge
-    fields = {"at": format_moment(at), "event": event, "host": host, **_fields(given)}
-    return _JSON.encode(fields).encode("ascii") + b"\n"
+    head = {"at": format_moment(at), "event": event, "host": host}
+    try:
+        return _JSON.encode({**head, **_fields(given)}).encode("ascii") + b"\n"
+    except (ValueError, TypeError, RecursionError) as error:  # a line that cannot be written stops nothing
+        return _JSON.encode({**head, "detail": f"its words cannot be written: {error}"[:DETAIL_LIMIT]}).encode() + b"\n"
 
 
 class Story:
-    """Edges on their way to the log: words for people, `edges` for whoever wants fields."""
+    """Edges on their way to the log: words for people, `edges` (POSIX seconds, event, fields) for others."""
 
     def __init__(self, edges: list[Edge]) -> None:
-        self.edges = [(event, _fields(given)) for _, event, given in edges]
+        self.edges = [(at, event, _fields(given)) for at, event, given in edges]
 
     def __str__(self) -> str:
-        return "\n".join(_words(event, fields) for event, fields in self.edges)
+        return "\n".join(_words(event, fields) for _, event, fields in self.edges)
 
 
 def _log(edges: list[Edge]) -> None:
-    """Log a group as one record: a record costs as much as ten lines, and bursts have thousands of them."""
-    if edges and LOG.isEnabledFor(logging.INFO):
-        LOG.info("%s", Story(edges))
+    """Log a group as one record for each level: a record costs as much as ten lines, and bursts have thousands."""
+    for level, some in itertools.groupby(edges, _level):
+        if LOG.isEnabledFor(level):
+            LOG.log(level, "%s", Story(list(some)))
+
+
+def _level(edge: Edge) -> int:
+    if edge[1] in DETAILS:
+        return logging.DEBUG
+    return logging.WARNING if edge[1] in WARNINGS else logging.INFO
 
 
 def _words(event: str, fields: dict[str, object]) -> str:

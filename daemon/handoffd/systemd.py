@@ -1,4 +1,4 @@
-"""What the service manager is told: ready, reloading, stopping, alive, and one line of status.
+"""What the service manager is told: ready, reloading, stopping, alive, and one line of status; and whether it logs us.
 
 Owns the notification protocol of sd_notify(3) and the watchdog interval of sd_watchdog_enabled(3). Does not know what
 ready means, nor when to ping: the caller decides. The rule that must stay true: telling never raises and never waits
@@ -61,6 +61,18 @@ def ping_interval_s(environment: Mapping[str, str]) -> float | None:
     if not patience.isascii() or not patience.isdigit() or int(patience) == 0:
         return None
     return int(patience) / USEC_PER_S / 2
+
+
+def leads_to_journal(environment: Mapping[str, str], descriptor: int) -> bool:
+    """Tell whether this descriptor is the stream into the system's journal (JOURNAL_STREAM of systemd.exec(5)).
+
+    The variable alone proves nothing: whoever started us may have sent standard error elsewhere.
+    """
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def _address(name: str) -> str | None:
