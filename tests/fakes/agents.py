@@ -85,6 +85,7 @@ def loses(world: World) -> None:
     """Claim; a round later delete the file."""
     for name in held(world):
         os.unlink(world.b.root / "claimed" / name)
+        next(one for one in world.witness.handoffs.values() if one.published == name).deleted = True
     claim_all(world)
 
 

@@ -4,18 +4,21 @@ A crash is a `Crash` raised after a verb was done; nothing is done by that insta
 A failure is an OSError instead of the verb, or, for the flush of a directory, a FlushFailed.
 """
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from handoffd.custody import layout
 from handoffd.custody.filesystem import Filesystem, FlushFailed, NewFile, Stat
 from handoffd.protocol.timing import ROUTE_LIMIT_BYTES
 
-CHANGES = frozenset({"make_directory", "create", "move", "exchange", "link", "unlink"})
+CHANGES = frozenset({"make_directory", "prepare", "create", "move", "exchange", "link", "unlink"})
 """Verbs after which the disk is another one: only between these does the place of a crash make a difference."""
-PROBE = ".handoffd-probe-"
+STEPS = CHANGES | {"sync_files", "sync_directories", "sync_all"}
+"""Verbs between which the place of a power cut makes a difference."""
 
 
 class Crash(BaseException):
@@ -34,11 +37,18 @@ class Failing:
 
 @dataclass
 class Faults:
-    """What goes wrong at one host, through all its restarts. `changes` counts what a crash can fall between."""
+    """What goes wrong at one host, through all its restarts.
+
+    `changes` counts what a crash can fall between, `steps` what a power cut can. `meanwhile` is called after each step:
+    what other programs do to the same disk.
+    """
 
     crash_after: set[int] = field(default_factory=set)
+    cut_before: set[int] = field(default_factory=set)
+    meanwhile: Callable[[], None] | None = None
     failing: Failing | None = None
     changes: int = 0
+    steps: int = 0
     calls: Counter[str] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
     fallible: int = 0
@@ -47,8 +57,8 @@ class Faults:
 
     def rest(self) -> None:
         """Let nothing go wrong any more, and count anew."""
-        self.crash_after, self.failing = set(), None
-        self.changes = self.fallible = 0
+        self.crash_after, self.cut_before, self.failing = set(), set(), None
+        self.changes = self.steps = self.fallible = 0
         self.calls.clear()
         self.trace.clear()
 
@@ -71,15 +81,26 @@ class FaultyFilesystem:
         if self.dead:
             raise Crash
         self.faults.calls[verb] += 1
-        probing = any(name.startswith(PROBE) for name in names)
+        probing = any(name.startswith(layout.PROBE) for name in names)
         code = None if probing else self.faults.fails(verb)
         if code is not None:
             self.faults.trace.append(f"{verb} {' '.join(names)}: {os.strerror(code)}")
             raise OSError(code, os.strerror(code), "/".join(names))
+        if verb in STEPS:
+            self._step(verb, names)
         result = act()
+        if verb in STEPS and self.faults.meanwhile is not None:
+            self.faults.meanwhile()
         if verb in CHANGES and not probing:
             self._changed(verb, names)
         return result
+
+    def _step(self, verb: str, names: tuple[str, ...]) -> None:
+        self.faults.steps += 1
+        if self.faults.steps in self.faults.cut_before:
+            self.faults.trace.append(f"cut before {verb} {' '.join(names)}")
+            self.dead = True
+            raise Crash
 
     def _changed(self, verb: str, names: tuple[str, ...]) -> None:
         self.faults.changes += 1
@@ -102,16 +123,22 @@ class FaultyFilesystem:
         found: Stat | None = self._do("stat", lambda: self.inner.stat(directory, name), directory, name)
         return found and self._shifted(found)
 
-    def read(self, directory: str, name: str, limit_bytes: int = ROUTE_LIMIT_BYTES) -> tuple[bytes, Stat]:
+    def read(
+        self, directory: str, name: str, limit_bytes: int = ROUTE_LIMIT_BYTES, *, flush_soon: bool = False
+    ) -> tuple[bytes, Stat]:
         data, found = self._do("read", lambda: self.inner.read(directory, name, limit_bytes), directory, name)
         return data, self._shifted(found)
 
     def _shifted(self, found: Stat) -> Stat:
         # The kernel stamps files with its own time; the engine compares them with the test's.
-        return replace(found, mtime_ns=self._stamp(found.mtime_ns), ctime_ns=self._stamp(found.ctime_ns))
+        return found._replace(mtime_ns=self._stamp(found.mtime_ns), ctime_ns=self._stamp(found.ctime_ns))
 
     def _stamp(self, real_ns: int) -> int:
         return self.faults.stamps.setdefault(real_ns, real_ns + self._ahead_ns())
+
+    def prepare(self, directory: str, name: str) -> None:
+        with contextlib.suppress(OSError):
+            self._do("prepare", lambda: self.inner.prepare(directory, name), directory, name)
 
     def create(self, files: Sequence[NewFile], *, durable: bool = True) -> list[OSError | None]:
         return [self._create(file, durable) for file in files]

@@ -1,0 +1,175 @@
+"""Several simulated hosts and what befalls them; every act is one step of a schedule.
+
+It owns the hosts, what their writing agents and daemons do, and their misfortunes. Every act on an engine may be that
+process's last one: then its answer is lost and the host starts again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import ClassVar, TypeVar
+
+from tests.simulator.agent import Agents
+from tests.simulator.disk import Crash, Tally
+from tests.simulator.host import SimHost, payload
+from tests.simulator.shape import MESH, STAR, inhabitants, principal, settings
+from tests.simulator.visit import Visit
+from tests.simulator.wire import Wire
+from tests.simulator.witness import Broken, Given, Witness
+
+from handoffd.custody.filesystem import FlushFailed
+from handoffd.custody.layout import ARCHIVE, CLAIMED, HANDOFF, REJECTED
+from handoffd.custody.message import Offer
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+WHOLE: dict[str, set[str]] = {HANDOFF: set(), CLAIMED: set(), ARCHIVE: set(), REJECTED: set()}
+
+
+class World:
+    """`count` hosts, each with one agent, connected in some shape; `random` decides what the schedule leaves open.
+
+    `happened` counts the faults that did strike, `told` what the daemons wrote into their journals.
+    """
+
+    host_type: ClassVar[type[SimHost]] = SimHost
+
+    def __init__(self, count: int, random: Random, shape: str = MESH) -> None:
+        self.random = random
+        self.happened: Counter[str] = Counter()
+        self.told: Counter[str] = Counter()
+        tally, named = Tally(), inhabitants(count)
+        self.hosts = [
+            self.host_type(each, principal(number, named, shape), random, tally, self.told)
+            for number, each in enumerate(settings(named, shape))
+        ]
+        self.witness = Witness(self.hosts, tally)
+        self.agents = Agents(self)
+        self.wires: list[Wire] = []
+        """Those on which anything is to be said."""
+        self.visits = [Visit(self, leaf, self.hosts[0]) for leaf in self.hosts[1:] if shape == STAR]
+        self._numbers = 0
+
+    def at(
+        self, host: SimHost, verb: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item]
+    ) -> list[Result] | None:
+        """Let a host's engine act; None if it did not live to answer."""
+        answer: list[Result] | None
+        try:
+            answer = verb(items)
+        except Crash:
+            self.happened["a process ended between two changes"] += 1
+            self._revive(host)
+            answer = None
+        except FlushFailed:
+            self.happened["a directory could not be flushed"] += 1
+            self._revive(host)
+            answer = None
+        if host.journal.bug:
+            raise Broken(f"a bug met a bulkhead at {host.name}: {host.journal.bug}")
+        self.witness.look()
+        return answer
+
+    def close(self) -> None:
+        """Let go of everything: what holds each other in a circle waits for the collector, which takes its time."""
+        for host in self.hosts:
+            host.disk.close()
+        self.hosts.clear()
+        self.wires.clear()
+        self.visits.clear()
+
+    def _revive(self, host: SimHost) -> None:
+        host.faults.failing = 0
+        host.crash()
+        self.witness.shown(host)
+
+    # ------------------------------------------------------------ writing agents
+
+    def write(self, source: SimHost, target: SimHost, ttl_s: float) -> Given:
+        """An agent hands something over."""
+        self._numbers += 1
+        data = payload(self._numbers, source.agent, target.agent, source.clock.wall_s, ttl_s)
+        file = f"{self._numbers:016x}-0.json"
+        source.disk.write(HANDOFF, file, data)
+        way = self._way(source, target)
+        self._connect(source, way[0])
+        return self.witness.gave(file, data, source, target, way)
+
+    def _way(self, source: SimHost, target: SimHost) -> list[SimHost]:
+        """Return the hosts that a handoff comes to, the last one its target."""
+        direct = target.name in source.settings.peers
+        return [target] if direct else [self.hosts[0], target]
+
+    def _connect(self, source: SimHost, target: SimHost) -> None:
+        """Open the wire if there is none; who dials in is sent nothing."""
+        known = any(wire.source is source and wire.target is target for wire in self.wires)
+        if not known and target.name not in source.settings.pulls:
+            self.wires.append(Wire(self, source, target))
+
+    def withdraw(self, one: Given) -> None:
+        """The operator takes a handoff back."""
+        self.at(one.source, one.source.engine.withdraw, [one.tid])
+
+    # ------------------------------------------------------------ daemons
+
+    def look(self, host: SimHost) -> None:
+        """Kernel events arrive."""
+        self.at(host, host.engine.look, [WHOLE])
+
+    def tick(self, host: SimHost, seconds: float) -> None:
+        """Time passes at one host, and its scan comes."""
+        host.clock.wall_s += seconds
+        host.clock.boot_s += seconds
+        self.at(host, host.engine.tick, [0.0])
+
+    def send(self, source: SimHost, *, idly: bool = True) -> None:
+        """A daemon says hello to whom it owes payloads, and posts them; `idly`: also where there is nothing to say."""
+        engine, fresh = source.engine, collect(source)
+        for wire in self.wires:
+            if source.engine is not engine:
+                return
+            if wire.source is source and (idly or not wire.has_nothing_to_post()):
+                wire.post(engine, fresh.get(wire.target.name, ()))
+
+    # ------------------------------------------------------------ what befalls hosts
+
+    def crash(self, host: SimHost) -> None:
+        """The daemon is killed."""
+        host.crash()
+        self._started(host)
+
+    def cut_power(self, host: SimHost) -> None:
+        """The power fails at one host. What ended there, or may have, is no longer certain."""
+        for one in self.witness.given:
+            if one.target is host:
+                one.excused = True
+            if one.source is host and one.file in host.disk.folders[HANDOFF].now:
+                one.orphaned = True  # nothing has flushed it yet: it is still its writer's, and may be gone
+        if host.cut_power():
+            self.happened["a power cut undid changes"] += 1
+        self._started(host)
+
+    def lose_tree(self, host: SimHost) -> None:
+        """A host loses what its daemon remembers, or remembers what was true some time ago."""
+        self.happened["an old relay/ came back" if host.backup else "relay/ was lost"] += 1
+        self.witness.forgot(host)
+        host.lose_tree()
+        self._started(host)
+
+    def stop(self, host: SimHost) -> None:
+        """The daemon is stopped in order, and the machine boots."""
+        host.stop()
+        self._started(host)
+
+    def _started(self, host: SimHost) -> None:
+        self.witness.look()
+        self.witness.shown(host)
+
+
+def collect(host: SimHost) -> dict[str, list[Offer]]:
+    """Take an engine's news: fresh offers by peer."""
+    fresh: dict[str, list[Offer]] = {}
+    for item in host.engine.drain_news():
+        if isinstance(item, Offer):
+            fresh.setdefault(item.peer, []).append(item)
+    return fresh
