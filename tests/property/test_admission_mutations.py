@@ -23,7 +23,6 @@ TEXTS: list[str] = [
     ]
 ]
 AGENTS = frozenset({"alice", "bob", "gordon"})
-MUTATIONS_PER_SEED = 26_000
 FRAGMENTS = [
     *("{", "}", "[", "]", '"', ",", ":", "\\", "\n", " ", "\x00", "-", "1", "e", "null", "true", "NaN", "\ufeff"),
     *('"a":1,', '"hmac":1,', '"transcript":[],', "\\ud800", "\\udfa7", "\\ud83c\\udfa7", "\\u0000", "1e999", "1" * 70),
@@ -157,11 +156,13 @@ def judge(data: bytes) -> str:
     return "admitted"
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_mutant_is_refused_with_a_reason_or_read_by_an_agent(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "mutants"), [(4, 4_000), *(pytest.param(seed, 26_000, marks=pytest.mark.slow) for seed in range(4))]
+)
+def test_a_mutant_is_refused_with_a_reason_or_read_by_an_agent(seed: int, mutants: int) -> None:
     chance = random.Random(seed)
-    verdicts = Counter(judge(mutant(chance)) for _ in range(MUTATIONS_PER_SEED))
-    assert verdicts["admitted"] > MUTATIONS_PER_SEED // 20
+    verdicts = Counter(judge(mutant(chance)) for _ in range(mutants))
+    assert verdicts["admitted"] > mutants // 20
     assert len(verdicts) > 40
     assert "" not in verdicts
 

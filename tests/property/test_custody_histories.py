@@ -11,11 +11,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.fakes import agents
-from tests.fakes.world import World, settlements
+from tests.fakes.lane import settlements
+from tests.fakes.world import World
 from tests.unit.custody.pair import Host, payload
 
 from handoffd.custody.engine import Engine
@@ -35,6 +37,8 @@ from handoffd.custody.message import (
 from handoffd.protocol.name import Nonce, TransferId
 from handoffd.protocol.record import Record
 
+# Half a minute to a minute and a half, if nobody else wants the two cores.
+pytestmark = pytest.mark.timeout(900)
 HANDOFFS = 3
 MEMORY = Path("/dev/shm")
 hosts = st.sampled_from(["a", "b"])
@@ -299,6 +303,5 @@ TestHistories = Histories.TestCase
 TestHistories.settings = settings(
     max_examples=200,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
