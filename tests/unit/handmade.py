@@ -89,6 +89,7 @@ class Ground:
         return Reading(self.root)
 
     def put(self, path: str, data: bytes = DATA, *, written_s: float | None = None) -> None:
+        (self.root / path).parent.mkdir(exist_ok=True)
         (self.root / path).write_bytes(data)
         if written_s is not None:
             os.utime(self.root / path, (written_s, written_s))

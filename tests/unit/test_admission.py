@@ -33,8 +33,10 @@ def with_extra(value: str) -> bytes:
     return dump()[:-1] + f', "extra": {value}}}'.encode()
 
 
-def admitted(data: bytes, *, max_ttl_s: float = DAY_S, limit_bytes: int = LIMIT_BYTES) -> Envelope:
-    return admit(data, agents=AGENTS, max_ttl_s=max_ttl_s, limit_bytes=limit_bytes)
+def admitted(
+    data: bytes, *, max_ttl_s: float = DAY_S, limit_bytes: int = LIMIT_BYTES, agents: frozenset[str] = AGENTS
+) -> Envelope:
+    return admit(data, agents=agents, max_ttl_s=max_ttl_s, limit_bytes=limit_bytes)
 
 
 def is_carried(data: bytes, **limits: Any) -> bool:
@@ -275,3 +277,36 @@ def test_a_refusal_can_pass_through_a_context_manager() -> None:
     error = Inadmissible("why")
     error.__traceback__ = None
     assert (str(error), error.detail) == ("why", "why")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (dump(to_agent="bob"), "from_agent and to_agent are the same"),
+        (b"\xef\xbb\xbf" + dump(), "starts with a byte order mark; write UTF-8 without one"),
+        (b"[]", "the document is not one JSON object"),
+        (b'"' + b"[" * 100 + b'"', "the document is not one JSON object"),
+        (with_extra('"\\ud800"'), "a string holds half of a surrogate pair, which is no character"),
+        (with_extra("1e999"), "a number is too large for a double"),
+        (with_extra('{"a": 1, "a": 2}'), "an object has the same key twice; readers would disagree on its value"),
+        (dump(transcript=[{"role": "nurse", "text": ""}]), "transcript[0].role is not one of user, assistant, system"),
+        (
+            dump(to_agent="handoffd-canary"),
+            "handoffd-canary is reserved: daemons alone hand over to it, and only from it",
+        ),
+    ],
+)
+def test_a_refusal_says_what_to_mend(data: bytes, words: str) -> None:
+    assert refusal(data, agents=AGENTS | {"handoffd-canary"}) == words
+
+
+def test_a_canary_hands_over_to_itself_alone() -> None:
+    agents = AGENTS | {"handoffd-canary"}
+    assert is_carried(dump(from_agent="handoffd-canary", to_agent="handoffd-canary"), agents=agents)
+    assert "reserved" in refusal(dump(from_agent="handoffd-canary"), agents=agents)
+
+
+@pytest.mark.parametrize(("lifetime", "carried"), [(0, False), (1, True)])
+def test_a_lifetime_begins_with_its_first_microsecond(lifetime: int, carried: bool) -> None:
+    data = dump(initiated_at="2026-11-20T10:00:00Z", expires_at=f"2026-11-20T10:00:00.{lifetime:06}Z")
+    assert is_carried(data) if carried else "expires_at" in refusal(data)

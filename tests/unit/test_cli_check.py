@@ -9,13 +9,20 @@ import pytest
 
 from handoffd.__main__ import outcome
 from handoffd.agent.draft import Draft, compose
-from handoffd.cli.ground import port_troubles, root_troubles
+from handoffd.cli.ground import missing_directories, port_troubles, standing_troubles, standing_warnings, trial_troubles
 from handoffd.cli.survey import Fate, Household, survey
 from handoffd.config import Document, Listener
+from handoffd.custody.household import Homes
 from handoffd.custody.layout import lock
+from handoffd.protocol.name import AgentName, HostName
 
 SECRET = b"pair-secret-for-tests-only"
-HOUSEHOLD = Household(agents=("bob", "sven"), remote=("alice",), max_payload_bytes=1 << 20, max_ttl_s=86_400.0)
+HOUSEHOLD = Household(
+    agents=frozenset(map(AgentName, ("bob", "sven"))),
+    remote=Homes({"alice": [HostName("alice-vm")]}),
+    max_payload_bytes=1 << 20,
+    max_ttl_s=86_400.0,
+)
 
 
 def free_port() -> int:
@@ -45,6 +52,14 @@ class Site:
         return file
 
 
+def troubles(root: Path) -> tuple[list[str], list[str]]:
+    """Look at a root, and try it where there is nothing to be seen."""
+    problems = standing_troubles(root)
+    if not problems and not missing_directories(root):
+        problems = trial_troubles(root)
+    return [str(one) for one in problems], [str(one) for one in standing_warnings(root)]
+
+
 @pytest.fixture
 def site(tmp_path, capsys):
     made = Site(tmp_path)
@@ -52,8 +67,9 @@ def site(tmp_path, capsys):
     return made
 
 
-def handoff(sender: str = "bob", to: str = "alice", age_s: float = 0.0, **more: object) -> bytes:
-    return compose(Draft(to=to, reason="test", **more), sender, SECRET, time.time() - age_s)[0]
+def handoff(sender: str = "bob", to: str = "alice", age_s: float = 0.0, ttl_s: float = 3_600.0) -> bytes:
+    # An hour: parametrised ones are made when tests are collected, and may be looked at minutes later.
+    return compose(Draft(to=to, reason="test", ttl_s=ttl_s), sender, SECRET, time.time() - age_s)[0]
 
 
 def tree_of(root: Path) -> set[str]:
@@ -140,6 +156,18 @@ def test_what_is_legal_and_hardly_meant_is_a_warning(site, capsys):
     assert "no peer" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("relay", [True, False])
+def test_a_hub_that_may_bring_nothing_back_is_a_warning(site, capsys, relay):
+    peers = site.file.parent / "peers"
+    peers.mkdir(exist_ok=True)
+    (peers / "hub.in.sha256").write_text("0" * 64 + "\n")
+    line = f"peers:\n  hub: {{agents: ['*'], relay: {str(relay).lower()}, accepts: peers/hub.in.sha256}}\n"
+    site.file.write_text(site.file.read_text() + line)
+
+    assert site.check() == 0
+    assert ("hub is the way to every agent that nobody names" in capsys.readouterr().out) is not relay
+
+
 def test_a_port_in_use_is_a_problem(site, capsys):
     with closing(socket.create_server(("127.0.0.1", site.local_port))):
         assert site.check() == 1
@@ -173,7 +201,7 @@ def test_a_root_can_be_looked_at_without_a_configuration(site, capsys, tmp_path,
     monkeypatch.delenv("HANDOFFD_CONFIG", raising=False)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     site.drop("b275013166a65f69-0.json", handoff())
-    site.drop("b275013166a65f69-1.json", handoff(age_s=600))
+    site.drop("b275013166a65f69-1.json", handoff(age_s=3_601))
 
     assert outcome(["check", "--root", "root", "--json"]) == 0
 
@@ -202,7 +230,7 @@ def test_a_root_that_is_not_there_is_refused(site, capsys, tmp_path):
 def test_missing_directories_are_told_and_not_made(tmp_path):
     (tmp_path / "handoff").mkdir()
 
-    problems, warnings = root_troubles(tmp_path)
+    problems, warnings = troubles(tmp_path)
 
     assert problems == []
     assert warnings == [f"{tmp_path} lacks claimed, archive, rejected: made at start, rename and hard link not tried"]
@@ -218,14 +246,14 @@ def test_what_only_stands_for_a_directory_is_a_problem(tmp_path, kind):
     else:
         (tmp_path / "claimed").touch()
 
-    (problem,), warnings = root_troubles(tmp_path)
+    (problem,), warnings = troubles(tmp_path)
 
     assert f"{tmp_path / 'claimed'} is not a directory itself" in problem
     assert warnings == []
 
 
 def test_a_root_on_a_file_system_that_may_lose_a_rename_is_a_problem():
-    problems, _ = root_troubles(Path("/proc"))
+    problems, _ = troubles(Path("/proc"))
 
     assert "/proc is on proc, where a rename may be lost; move it to one of btrfs, ext4, tmpfs, xfs" in problems
 
@@ -271,12 +299,12 @@ def fate_of(inbox: Path, content: bytes, name: str = "b275013166a65f69-0.json") 
     ("content", "fate"),
     [
         (handoff("bob", "alice"), Fate.TAKEN),
-        (handoff("bob", "alice", age_s=61), Fate.EXPIRED),
+        (handoff("bob", "alice", age_s=3_601), Fate.EXPIRED),
         (handoff("bob", "sven"), Fate.LOCAL),
-        (handoff("bob", "sven", age_s=61), Fate.EXPIRED),
+        (handoff("bob", "sven", age_s=3_601), Fate.EXPIRED),
         (handoff("alice", "bob"), Fate.LOCAL),
         (handoff("bob", "gordon"), Fate.UNROUTABLE),
-        (handoff("bob", "gordon", age_s=61), Fate.EXPIRED),
+        (handoff("bob", "gordon", age_s=3_601), Fate.EXPIRED),
         (handoff("gordon", "alice"), Fate.FOREIGN),
         (handoff("bob", "alice", ttl_s=172_800.0), Fate.REFUSED),
         (handoff("bob", "alice").replace(b'"transcript"', b'"transcripts"'), Fate.REFUSED),
@@ -346,7 +374,7 @@ def test_a_sticky_agents_directory_is_warned_of(site, capsys):
 def test_a_directory_that_this_user_may_not_rename_in_is_named_whole_with_its_remedy(site, monkeypatch):
     closed = site.root / "claimed"
     monkeypatch.setattr(os, "access", lambda path, mode: path != closed)
-    problems, _ = root_troubles(site.root)
+    problems, _ = troubles(site.root)
     assert len(problems) == 1
     assert f"cannot rename in {closed}: permission denied" in problems[0]
     assert f"chgrp handoff {closed} && chmod 2770 {closed}" in problems[0]

@@ -319,13 +319,12 @@ def test_the_version_is_told():
 
 
 @pytest.mark.parametrize("arguments", [["chekc"], ["check", "--nope"], ["init", "x"], ["run", "--nope"]])
-def test_a_usage_error_exits_2_and_names_what_was_wrong(arguments):
-    done = run(*arguments)
-
-    assert done.returncode == 2
-    assert arguments[-1] in done.stderr
-    assert done.stderr.startswith("handoffd: ")
-    assert done.stderr.count("\n") == 1
+def test_a_usage_error_exits_2_and_names_what_was_wrong(arguments, capsys):
+    assert outcome(arguments) == 2
+    error = capsys.readouterr().err
+    assert arguments[-1] in error
+    assert error.startswith("handoffd: ")
+    assert error.count("\n") == 1
 
 
 def test_a_configuration_error_of_run_exits_2_in_lines_of_its_own(tmp_path):
@@ -367,3 +366,20 @@ def test_with_the_debug_variable_an_unexpected_error_keeps_its_traceback(monkeyp
 
     with pytest.raises(ImportError):
         outcome(["check"])
+
+
+def test_init_becomes_the_daemon_when_told_to(bob, monkeypatch):
+    became = []
+    monkeypatch.setattr(os, "execv", lambda program, words: became.append((program, words)))
+
+    assert bob.init("--run") == 0
+
+    file = str(bob.config / "handoffd.yaml")
+    assert became == [(sys.executable, [sys.executable, "-P", "-m", "handoffd", "run", "--config", file])]
+
+
+def test_init_that_fails_becomes_nothing(bob, monkeypatch):
+    bob.init()
+    monkeypatch.setattr(os, "execv", lambda program, words: pytest.fail("it went on"))
+
+    assert bob.init("--run") == 1

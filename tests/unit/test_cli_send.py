@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import threading
@@ -70,6 +71,23 @@ def answering(root: Path, answer: Callable[[Mailbox, Any], object]) -> threading
     return thread
 
 
+class Pauses:
+    """The clock and the sleep of one who waits for an outcome: the first pause lasts until the other has answered."""
+
+    time_ns = staticmethod(time.time_ns)
+
+    def __init__(self, other: threading.Thread) -> None:
+        self._other = other
+        self._now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def sleep(self, seconds: float) -> None:
+        self._other.join()
+        self._now_s += seconds
+
+
 def test_a_signed_handoff_is_written_with_every_option(run: Send, root: Path, tmp_path: Path) -> None:
     (tmp_path / "turns.json").write_text('[{"role": "user", "text": "hej"}]')
     code = run(
@@ -128,7 +146,7 @@ def test_wait_tells_rejection(run: Send, root: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(("place", "state"), [("handoff", "written"), ("claimed", "claimed"), ("elsewhere", "taken")])
 def test_wait_without_an_outcome_says_where_it_is(
-    run: Send, root: Path, capsys: pytest.CaptureFixture[str], place: str, state: str
+    run: Send, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str, state: str
 ) -> None:
     (root / place).mkdir()
 
@@ -136,8 +154,8 @@ def test_wait_without_an_outcome_says_where_it_is(
         os.rename(claim.shown, root / place / claim.hold.name)
 
     thread = answering(root, move)
+    monkeypatch.setattr("handoffd.agent.outcome.time", Pauses(thread))
     code = run("--wait", "--timeout-s", "1")
-    thread.join()
     assert code == ExitCode.TRY_AGAIN
     assert f"no outcome yet: {state}" in capsys.readouterr().err
 
@@ -206,6 +224,36 @@ def test_who_stops_waiting_is_told_that_the_handoff_goes_on(
     assert "the handoff is written and goes on" in said
     assert payload(root)["handoff_id"] in said
     assert "nothing was changed" not in said
+
+
+def test_a_wrong_option_names_the_help_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["send", "--adress", "x"]) == ExitCode.USAGE
+    assert "see `handoffd send --help`" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_named_with_what_to_do(run: Send, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Mailbox, draft: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root / "handoff/x.json"))
+
+    monkeypatch.setattr(Mailbox, "write_handoff", full)
+    with pytest.raises(Failure, match=rf"handoff/x.json: No space left on device; .* make room \(df -h {root};"):
+        run()
+
+
+@pytest.mark.parametrize(("sender", "warned"), [("zoe", True), ("bob", False)])
+def test_an_agent_that_does_not_live_here_is_warned_of(
+    tmp_path: Path, secret: Path, capsys: pytest.CaptureFixture[str], sender: str, warned: bool
+) -> None:
+    where = tmp_path / "etc"
+    made = ["init", "--dir", str(where), "--host", "bob-vm", "--root", str(tmp_path / "shared"), "--agent", "bob"]
+    assert invoke([*made, "--agent", "sven"]) == 0
+    capsys.readouterr()
+    words = ["--from", sender, "--to", "sven", "--secret-file", str(secret)]
+    assert invoke(["send", "--config", str(where / "handoffd.yaml"), *words]) == 0
+    assert (f"warning: {sender} does not live on this host" in capsys.readouterr().err) is warned
+    words = ["wait", "--agent", sender, "--timeout-s", "0", "--config", str(where / "handoffd.yaml")]
+    assert invoke(words) == ExitCode.TRY_AGAIN
+    assert (f"{sender} does not live on this host" in capsys.readouterr().err) is warned
 
 
 @pytest.mark.parametrize(("to", "warned"), [("alcie", True), ("alice", False), ("sven", False)])

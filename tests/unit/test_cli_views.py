@@ -32,7 +32,6 @@ from tests.unit.handmade import (
 )
 
 from handoffd.cli import events, ls, show, trace
-from handoffd.cli.chronicle import Chronicle, about, recent
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.cli.picture import duration, printable, table
 from handoffd.journal import Journal, rotated
@@ -40,6 +39,7 @@ from handoffd.protocol.moment import format_moment
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import Reason, State
 from handoffd.protocol.record import Artefact
+from handoffd.view.chronicle import Chronicle, about, recent
 
 
 @pytest.fixture
@@ -240,6 +240,13 @@ def test_what_is_not_there_fails_and_says_where_one_looked(handoffd, command):
     assert "\n" not in str(failure.value)
 
 
+@pytest.mark.parametrize("ident", [T, T[:12]])
+def test_an_end_that_cannot_be_read_is_told_so(ground, handoffd, ident):
+    ground.put(f"relay/outcome/{T}.json", b"{}")
+    with pytest.raises(Failure, match=rf"relay/outcome/{T}.json is no record that can be read; `handoffd fsck`"):
+        handoffd("show", ident)
+
+
 def test_a_prefix_that_is_too_short_is_told_so(ground, handoffd):
     ground.put(QUEUED)
     with pytest.raises(Failure, match="give at least 8 digits of T"):
@@ -286,7 +293,7 @@ def test_trace_tells_both_hosts_story_in_this_hosts_time(ground, handoffd_json):
         ("alice-vm", "completed", 2_000, 2),
     ]
     assert all(step["corrected"] for step in document["timeline"])
-    assert document["clock"]["offset_ms"] == 90_000
+    assert document["clocks"][0]["offset_ms"] == 90_000
 
 
 def test_trace_prints_one_line_for_each_step_and_the_clock_it_used(ground, handoffd):
@@ -344,12 +351,13 @@ def test_trace_at_the_receiver_needs_no_correction(ground, handoffd_json):
         ("alice-vm", "stored", 0),
         ("alice-vm", "claimed", 37),
     ]
-    assert document["clock"] is None
+    assert document["clocks"] == []
 
 
 def test_trace_of_one_that_we_ended_alone_keeps_the_peers_earlier_times_apart(ground, handoffd_json):
     edges = {"stored": "2026-11-20T10:00:10.003Z", "unknown": "2026-11-20T10:05:00.000Z"}
-    ground.end(Reason.PEER_LOST_STATE, State.UNKNOWN, by="bob-vm", edges=edges)
+    edges_by = {"stored": "alice-vm"}
+    ground.end(Reason.PEER_LOST_STATE, State.UNKNOWN, by="bob-vm", edges=edges, edges_by=edges_by)
     ground.note("stored", 5, role="sender", peer="alice-vm", peer_at=edges["stored"], clock_offset_ms=10_000)
     document = handoffd_json("trace", T)
     assert [(step["host"], step["event"], step["at"]) for step in document["timeline"]] == [
@@ -597,3 +605,13 @@ def test_printable_leaves_words_alone_and_nothing_else():
         == "för\N{REPLACEMENT CHARACTER}Alice" + "\N{REPLACEMENT CHARACTER}" * 4 + "1m"
     )
     assert printable(None) == "-"
+
+
+def test_what_waits_for_several_homes_names_none_of_them_and_then_the_one_that_leased_it(ground, handoffd):
+    ground.put(f"relay/inbox/bob-vm/{N}.routed", written_s=START_S)
+    ground.put(f"relay/outbox/@alice/{T}~{N}", written_s=START_S)
+    assert "bob-vm > any home of alice" in handoffd("ls")[1]
+    os.remove(ground.root / f"relay/outbox/@alice/{T}~{N}")
+    ground.put(f"relay/sent/desk/{T}~{N}", written_s=START_S)
+    assert "bob-vm > desk" in handoffd("ls", "--peer", "desk")[1]
+    assert "this host is its relay; peer bob-vm > desk" in "\n".join(handoffd("show", T))

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handoffd.app.wiring import custody_settings
 from handoffd.config import ConfigError, differences_that_need_restart, load, locate, read_document
 from handoffd.config.schema import Document, Listen, Peer
 from handoffd.identity import fingerprint, make_identity
@@ -151,7 +152,7 @@ def test_defaults_are_those_of_the_protocol(directory):
 
 
 def test_homes_name_the_peer_of_every_remote_agent(directory):
-    assert directory.load(GOOD + SECOND_PEER).homes == {"alice": "alice-vm", "carol": "carol-vm"}
+    assert directory.load(GOOD + SECOND_PEER).homes == {"alice": ("alice-vm",), "carol": ("carol-vm",)}
 
 
 def test_several_hashes_and_comments_are_read_during_a_rotation(directory):
@@ -202,6 +203,11 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "handoffd.yaml")
 
 
+def test_a_directory_is_told_so(tmp_path):
+    with pytest.raises(ConfigError, match=rf"{tmp_path}: is a directory; name the file in it: .*/handoffd.yaml"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -209,6 +215,7 @@ def test_a_missing_file_is_named(tmp_path):
         ("- a\n", None, "not a mapping"),
         ("host: bob-vm\n\troot: x\n", 2, "not YAML"),
         ("host: [a\n", 2, "not YAML"),
+        ("host: [a\nroot: /x\nagents: []\n", 2, "a flow sequence that begins in line 1:"),
         ("a: 1\n---\nb: 2\n", 2, "not YAML"),
         ("a: &x 1\nb: *x\n", 2, "alias"),
         ("a: \x00\n", None, "not YAML"),
@@ -287,7 +294,6 @@ def test_unknown_keys_in_lists_and_peers_are_found_too(directory):
 
     assert [(each.key, each.line) for each in directory.problems(text)] == [
         ("listen[0].tsl", 5),
-        ("peers.alice-vm.token", 9),
         ("peers.alice-vm.tokn", 13),
     ]
 
@@ -379,9 +385,13 @@ def test_every_wrong_key_is_told_at_once_in_the_order_of_the_file(directory):
         ("[alice]", "[alice, bob]", "peers.alice-vm.agents[1]", "bob also lives at this host"),
         ("[bob]", "[bob, handoffd-canary]", "agents[1]", "is reserved"),
         ("[alice]", "[handoffd-canary]", "peers.alice-vm.agents[0]", "is reserved"),
-        ("[alice]", '["*"]', "peers.alice-vm.agents[0]", "comes with a later release"),
-        ("    url: https://alice-vm:8788\n", "", "peers.alice-vm", "pull links) come with a later release"),
-        ("    url:", "    relay: true\n    url:", "peers.alice-vm.relay", "write relay: false"),
+        ("    token: peers/alice-vm.out\n", "", "peers.alice-vm", "has no token to present there"),
+        (
+            "    accepts: peers/alice-vm.in.sha256\n",
+            "",
+            "peers.alice-vm",
+            "has no accepts to know it by, and this host listens on 0.0.0.0",
+        ),
         ("    certificate: peers/alice-vm.pem\n", "", "peers.alice-vm", "has no certificate to pin"),
         ("  alice-vm:", "  bob-vm:", "peers.bob-vm", "is this host itself"),
         ("{bob: tokens", "{eve: tokens", "agent_tokens.eve", "eve does not live on this host"),
@@ -401,15 +411,86 @@ def test_every_address_of_one_family_leaves_the_other_family_its_ports(directory
     assert (problem.line, problem.message[-36:]) == (5, "is every address, in listen[1] (line 6)"[-36:])
 
 
-def test_relay_false_is_accepted(directory):
-    assert directory.load(GOOD + "    relay: false\n").peers["alice-vm"].agents == ("alice",)
+def test_a_relay_is_what_is_marked_so(directory):
+    assert not directory.load(GOOD).peers["alice-vm"].relay
+    assert directory.load(GOOD + "    relay: true\n").peers["alice-vm"].relay
 
 
-def test_an_agent_at_two_peers_is_refused(directory):
+URL, TOKEN = "    url: https://alice-vm:8788\n", "    token: peers/alice-vm.out\n"
+ACCEPTS, PIN = "    accepts: peers/alice-vm.in.sha256\n", "    certificate: peers/alice-vm.pem\n"
+
+
+def without(text: str, *lines: str) -> str:
+    for line in lines:
+        assert line in text
+        text = text.replace(line, "")
+    return text
+
+
+def test_a_peer_without_url_dials_in_and_needs_nothing_but_the_hash_of_its_token(directory):
+    peer = directory.load(without(GOOD, URL, TOKEN, PIN)).peers["alice-vm"]
+    assert peer.dials_in
+    assert (peer.token, peer.pinned_pem) == (b"", None)
+    assert len(peer.accepts) == 1
+
+
+def test_a_peer_that_dials_in_and_cannot_be_known_is_refused(directory):
+    problem = directory.problem(without(GOOD, URL, TOKEN, PIN, ACCEPTS))
+    assert (problem.key, problem.line) == ("peers.alice-vm", 9)
+    assert "so it dials in, and no accepts" in problem.message
+    assert "peers/alice-vm.in.sha256" in problem.remedy
+
+
+def test_a_host_that_listens_on_loopback_alone_needs_no_accepts(directory):
+    text = without(GOOD, ACCEPTS, "  - {address: 0.0.0.0, port: 8788, tls: true}\n")
+    assert directory.load(text).peers["alice-vm"].accepts == frozenset()
+
+
+def test_one_peer_may_be_the_home_of_every_agent_that_nobody_names(directory):
+    config = directory.load(GOOD.replace("[alice]", '[alice, "*"]') + SECOND_PEER)
+    assert config.default_peer == "alice-vm"
+    assert config.homes == {"alice": ("alice-vm",), "carol": ("carol-vm",)}
+    problem = directory.problem(GOOD.replace("[alice]", '["*"]') + SECOND_PEER.replace("[carol]", '[carol, "*"]'))
+    assert (problem.key, problem.line) == ("peers.carol-vm.agents[1]", 17)
+    assert "also lives at peer alice-vm" in problem.message
+
+
+def test_an_agent_at_two_peers_that_are_called_is_refused(directory):
     problem = directory.problem(GOOD + SECOND_PEER.replace("[carol]", "[alice]"))
 
     assert (problem.key, problem.line) == ("peers.carol-vm.agents[0]", 17)
-    assert "alice also lives at peer alice-vm" in problem.message
+    assert problem.message == "alice also lives at peer alice-vm, and this host calls alice-vm and carol-vm"
+    assert problem.remedy.startswith("several homes of one agent all have to dial in")
+
+
+def test_an_agent_at_a_peer_that_dials_in_and_one_that_is_called_is_refused(directory):
+    dialling = without(SECOND_PEER, "    url: http://127.0.0.1:9000\n", "    token: peers/carol-vm.out\n").replace(
+        "[carol]", "[alice]"
+    )
+    problem = directory.problem(GOOD + dialling)
+
+    assert (problem.key, problem.message) == (
+        "peers.carol-vm.agents[0]",
+        "alice also lives at peer alice-vm, and this host calls alice-vm",
+    )
+
+
+def test_several_peers_that_dial_in_may_all_be_home_to_one_agent(directory):
+    dialling = without(SECOND_PEER, "    url: http://127.0.0.1:9000\n", "    token: peers/carol-vm.out\n").replace(
+        "[carol]", "[alice]"
+    )
+    config = directory.load(without(GOOD, URL, TOKEN, PIN) + dialling)
+
+    assert config.homes == {"alice": ("alice-vm", "carol-vm")}
+    assert custody_settings(config).homes["alice"] == "@alice"
+
+
+def test_an_agent_of_this_host_lives_at_no_peer_besides(directory):
+    dialling = without(SECOND_PEER, "    url: http://127.0.0.1:9000\n", "    token: peers/carol-vm.out\n").replace(
+        "[carol]", "[bob]"
+    )
+
+    assert directory.problem(GOOD + dialling).message == "bob also lives at this host"
 
 
 @pytest.mark.parametrize(
@@ -702,6 +783,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.timeout(300)  # a hundred documents, on a machine that may be busy
 @given(st.dictionaries(KEYS, VALUES))
 def test_whatever_the_keys_hold_is_accepted_or_refused_with_line_and_remedy(values):
     text = yaml.safe_dump(yaml.safe_load(GOOD) | values, allow_unicode=True)
@@ -741,3 +823,38 @@ def test_the_command_of_the_page_makes_an_operators_token_that_loads(directory):
     assert stat.S_IMODE((directory.path / "tokens/operator.token").stat().st_mode) == 0o600
     loaded = directory.load(GOOD + "operator_token: tokens/operator.sha256\n")
     assert loaded.operator_token == {hashlib.sha256(token.encode()).digest()}
+
+
+# ---------------------------------------------------------------------------------------- wake hooks
+
+
+def test_a_hook_is_a_program_or_a_url_of_this_machine(directory):
+    text = GOOD + "on_publish: {bob: {command: [/bin/true, --now], timeout_s: 2}}\n"
+    assert directory.load(text).on_publish["bob"].command == ("/bin/true", "--now")
+    text = GOOD + 'on_publish: {bob: {url: "http://[::1]:9000/wake?who=bob"}}\n'
+    hook = directory.load(text).on_publish["bob"]
+    assert (hook.url, hook.timeout_s) == ("http://[::1]:9000/wake?who=bob", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("hook", "key", "words"),
+    [
+        ("bob: {}", "on_publish.bob", "names neither a command nor a url"),
+        ("bob: {command: [/bin/true], url: http://127.0.0.1/}", "on_publish.bob", "names both"),
+        ("eve: {command: [/bin/true]}", "on_publish.eve", "eve does not live on this host"),
+        ("bob: {command: []}", "on_publish.bob.command", "is empty"),
+        ("bob: {command: /bin/true}", "on_publish.bob.command", "write a list"),
+        ("bob: {command: [wake]}", "on_publish.bob.command", "wake is no absolute path"),
+        ("bob: {command: [/nowhere/wake]}", "on_publish.bob.command", "does not exist"),
+        ("bob: {command: [/etc/passwd]}", "on_publish.bob.command", "is no program"),
+        ("bob: {url: http://alice-vm:9000/}", "on_publish.bob.url", "not an http URL on this machine"),
+        ("bob: {url: https://127.0.0.1/}", "on_publish.bob.url", "not an http URL on this machine"),
+        ("bob: {url: http://user@127.0.0.1/}", "on_publish.bob.url", "has a user or a fragment"),
+        ("bob: {url: 'http://127.0.0.1:99999/'}", "on_publish.bob.url", "is not a URL"),
+        ("bob: {command: [/bin/true], timeout_s: 0}", "on_publish.bob.timeout_s", "write a number from 0.1 to 300"),
+    ],
+)
+def test_a_hook_that_could_not_run_is_told(directory, hook, key, words):
+    found = directory.problem(GOOD + f"on_publish: {{{hook}}}\n")
+    assert found.key.startswith(key)
+    assert words in f"{found.message}; {found.remedy}"

@@ -199,6 +199,14 @@ def test_what_slips_in_while_it_stops_is_answered_too(rig: Rig, desk: Desk) -> N
         desk.submit(rig.double, 1).result(WAIT_S)
 
 
+def test_the_first_tick_comes_a_whole_interval_after_the_start(rig: Rig) -> None:
+    desk = rig.desk(tick_s=3_600.0)
+    desk.start()
+    assert desk.submit(rig.double, 1).result(WAIT_S) == 2
+    desk.stop()
+    assert not rig.ticked.is_set()
+
+
 @pytest.mark.parametrize("error", [FlushFailed("disk"), RuntimeError("bug"), SystemExit()], ids=repr)
 def test_an_error_ends_it_without_an_answer_and_is_told(rig: Rig, desk: Desk, error: BaseException) -> None:
     held(rig, desk)

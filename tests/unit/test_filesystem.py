@@ -146,6 +146,50 @@ def test_a_created_file_has_its_mode_and_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one/x").stat().st_mode & 0o777 == 0o640
 
 
+def test_a_prepared_file_is_the_one_that_create_fills(fs: LinuxFilesystem) -> None:
+    fs.prepare("one", "x")
+    before = fs.stat("one", "x")
+    put(fs, "x", b"bytes")
+    after = fs.stat("one", "x")
+    assert before is not None
+    assert after is not None
+    assert (before.inode, before.size) == (after.inode, 0)
+    assert fs.read("one", "x", flush_soon=True)[0] == b"bytes"
+    (failure,) = fs.create([NewFile("one", "x", b"again")])
+    assert code(failure) == errno.EEXIST
+
+
+def test_a_file_that_cannot_be_prepared_is_left_to_create(fs: LinuxFilesystem) -> None:
+    put(fs, "x", b"theirs")
+    fs.prepare("one", "x")
+    (failure,) = fs.create([NewFile("one", "x", b"mine")])
+    assert (code(failure), fs.read("one", "x")[0]) == (errno.EEXIST, b"theirs")
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The inodes that were flushed, one by one."""
+    inodes: set[int] = set()
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        inodes.add(os.fstat(fd).st_ino)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return inodes
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_created_bytes_are_flushed_unless_nothing_rests_on_them(
+    fs: LinuxFilesystem, flushed: set[int], number: int
+) -> None:
+    kept = [NewFile("one", f"kept-{one}", b"x") for one in range(number)]
+    fs.create(kept)
+    fs.create([NewFile("one", "view", b"x")], durable=False)
+    assert flushed == {(fs.root / "one" / file.name).stat().st_ino for file in kept}
+
+
 def test_create_never_replaces_and_leaves_what_is_there(fs: LinuxFilesystem) -> None:
     put(fs, "x", b"first")
     (failure,) = fs.create([NewFile("one", "x", b"second")])
@@ -275,6 +319,21 @@ def test_removing_what_is_not_there_is_no_error(fs: LinuxFilesystem) -> None:
     assert fs.names("one") == []
 
 
+def test_what_a_disk_refuses_is_an_answer_even_if_it_cannot_be_removed(
+    fs: LinuxFilesystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk has turned read-only between the making of the file and its first byte."""
+
+    def refuse(*words: object, **named: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    (failure,) = fs.create([NewFile("one", "x", b"data")])
+    assert failure is not None
+    assert failure.errno == errno.EROFS
+
+
 # ---------------------------------------------------------------- a full disk
 
 
@@ -337,3 +396,22 @@ def test_the_c_library_has_the_calls_we_need() -> None:
     libc = ctypes.CDLL(None)
     assert libc.renameat2
     assert libc.syncfs
+
+
+def test_no_more_is_read_than_was_asked_for_though_it_comes_in_parts(
+    fs: LinuxFilesystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(fs, "long", b"0123456789")
+    read = os.read
+    monkeypatch.setattr("handoffd.custody.filesystem.os.read", lambda fd, count: read(fd, min(count, 4)))
+    assert fs.read("one", "long", 20)[0] == b"0123456789"
+    assert fs.read("one", "long", 8)[0] == b"012345678"
+
+
+def test_a_flush_that_fails_says_of_which_directory(fs: LinuxFilesystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("handoffd.custody.filesystem.os.fsync", fail)
+    with pytest.raises(FlushFailed, match=f"{fs.root}/two failed: "):
+        fs.sync_directories(["two"])

@@ -313,3 +313,15 @@ def test_a_full_disk_does_not_silence_the_log(caplog):
     journal.write("claimed")
     journal.flush()
     assert "claimed" in [record.getMessage() for record in caplog.records]
+
+
+def test_a_line_that_cannot_be_written_is_told_and_stops_nothing(tmp_path: Path) -> None:
+    """As a number of more digits than Python prints."""
+    journal = journal_in(tmp_path)
+    journal.write("claimed", tid=TID, clock_offset_ms=10**5_000)
+    journal.write("completed", tid=TID)
+    journal.flush()
+    first, second = lines_of(tmp_path / "events.jsonl")
+    assert first["event"] == "claimed"
+    assert "cannot be written" in str(first["detail"])
+    assert second["event"] == "completed"

@@ -1,3 +1,6 @@
+import re
+from datetime import UTC, datetime
+
 import pytest
 
 from handoffd.protocol.moment import format_moment, parse_moment
@@ -73,3 +76,20 @@ def test_a_moment_is_written_in_utc_with_milliseconds() -> None:
 @pytest.mark.parametrize("seconds", [0.0, TEN, TEN + 0.5, -1.0])
 def test_what_is_written_is_read_back(seconds: float) -> None:
     assert parse_moment(format_moment(seconds)) == seconds
+
+
+def test_the_first_and_the_last_moment_of_all_years_are_read() -> None:
+    assert format_moment(parse_moment("0001-01-01T00:00:00Z")) == "0001-01-01T00:00:00.000Z"
+    assert parse_moment("9999-12-31T23:59:59.999999Z") == datetime.max.replace(tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("now", "not a full RFC 3339 date and time with zone, such as 2026-11-20T10:00:00Z"),
+        ("0001-01-01T00:00:00+01:00", "outside the years 1 to 9999 in UTC"),
+    ],
+)
+def test_what_is_no_moment_says_why(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        parse_moment(text)

@@ -1,5 +1,7 @@
 """protocol/name.py: from untrusted text to a name, or BadName."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,3 +124,71 @@ def test_a_suffixed_name_is_legal_and_bears_t(text: str) -> None:
 
 def test_an_agents_counter_can_make_no_published_name() -> None:
     assert not any(names.tid_of_published(f"0011223344556677-{seq}.json") for seq in (0, 10, 10**63))
+
+
+@pytest.mark.parametrize(
+    ("text", "legal"),
+    [
+        ("alice-vm", True),
+        ("@bob", True),
+        ("bob-vm.local", True),
+        ("@bob.local", False),
+        ("@", False),
+        ("", False),
+        ("a_b", False),
+    ],
+)
+def test_whether_a_text_can_stand_for_a_peer_in_paths(text: str, legal: bool) -> None:
+    assert names.is_peer_name(text) is legal
+
+
+def test_whether_a_text_has_the_form_of_a_transfer_id() -> None:
+    assert names.is_transfer_id(T)
+    assert not names.is_transfer_id(T[1:])
+    assert not names.is_transfer_id(T.upper())
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("0011223344556677-0.json", "0011223344556677-0.rabababababab.json"),
+        ("no-ending", "no-ending.rabababababab.json"),
+        ("a" * 123 + ".json", "a" * 100 + ".rabababababab.json"),
+    ],
+)
+def test_a_name_that_is_taken_gets_twelve_digits_of_t(name: str, other: str) -> None:
+    assert names.suffixed(name, T) == other
+
+
+def test_the_receipt_of_what_is_forwarded_says_so() -> None:
+    assert names.routed_name(N) == f"{N}.routed"
+
+
+@pytest.mark.parametrize("name", ["taking.ab~c~x.json", "taking.ab", "outbox.ab~x.json", "taking.ab~.json"])
+def test_what_has_not_the_form_of_a_take_is_none(name: str) -> None:
+    assert names.parse_taking(name) is None
+
+
+@pytest.mark.parametrize("name", [f"{T}~a~b.json", f"{T}", f"{T}~", f"~{X}", f"{T[1:]}~{X}"])
+def test_what_has_not_the_form_of_an_outbox_name_is_refused(name: str) -> None:
+    with pytest.raises(BadName):
+        names.parse_outbox(name)
+
+
+@pytest.mark.parametrize(
+    ("parser", "kind"),
+    [
+        (names.host_name, "host name"),
+        (names.file_name, "handoff file name"),
+        (names.transfer_id, "transfer id"),
+        (names.handoff_id, "handoff_id"),
+        (names.nonce, "nonce"),
+    ],
+)
+def test_a_refusal_says_what_was_wrong_and_what_is_right(parser: Callable[[object], str], kind: str) -> None:
+    with pytest.raises(BadName) as caught:
+        parser("/" * 100)
+    shown, _, rest = str(caught.value).partition(" is not a legal ")
+    assert shown == repr("/" * 100)[:80]
+    assert rest.startswith(f"{kind}; it must match [")
+    assert rest.endswith(("}", "n", "]", ")"))

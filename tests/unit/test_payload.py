@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from handoffd.protocol.payload import identity_of, label, rejection_words, route, transfer_id
+from handoffd.protocol.payload import glance, identity_of, label, rejection_words, route, transfer_id
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "vectors" / "handoff_v1.json").read_text(encoding="utf-8")
@@ -77,3 +77,9 @@ def test_the_first_field_with_words_wins() -> None:
 
 def test_words_are_cut_to_500_characters() -> None:
     assert rejection_words(json.dumps({"error": "å" * 2_000}).encode()) == "å" * 500
+
+
+@pytest.mark.parametrize("data", [VECTORS[0]["text"].encode(), *HOSTILE], ids=lambda data: repr(data[:20]))
+def test_a_glance_sees_what_route_and_label_see(data: bytes) -> None:
+    way, handoff_id, hmac = glance(data)
+    assert (way, (handoff_id, hmac)) == (route(data), label(data))

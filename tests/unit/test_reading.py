@@ -9,7 +9,7 @@ import pytest
 from tests.unit.handmade import DATA, EXPIRES_S, HANDOFF_ID, QUEUED, RECEIPT, SENT, Ground, N, T, X, payload
 
 from handoffd.custody.place import LEGAL, PLACES, Place, Role, legal_for
-from handoffd.custody.reading import Reading
+from handoffd.custody.reading import Reading, read_file
 from handoffd.custody.remains import Remain, remains
 from handoffd.protocol.name import suffixed
 from handoffd.protocol.payload import transfer_id
@@ -26,6 +26,25 @@ def ground(tmp_path: Path) -> Ground:
 
 
 # ---------------------------------------------------------------- what the sender's files say
+
+
+@pytest.mark.parametrize(("mode", "word"), [("pull", "leased"), ("push", "stored"), ("?", "stored")])
+def test_what_a_peer_that_dials_in_was_handed_is_leased(ground: Ground, mode: str, word: str) -> None:
+    """It may never have arrived."""
+    ground.put(SENT)
+    note = b"{" if mode == "?" else f'{{"epoch": "e", "mode": "{mode}"}}'.encode()
+    ground.put("relay/peers/alice-vm.json", note)
+    (entry,) = Reading(ground.root).find(T)
+    assert (entry.word, entry.peer) == (word, "alice-vm")
+
+
+def test_who_looks_for_long_sees_that_a_peer_has_begun_to_dial_in(ground: Ground) -> None:
+    ground.put(SENT)
+    reading, words = Reading(ground.root), []
+    for mode in ("push", "pull", "push"):
+        ground.put("relay/peers/alice-vm.json", f'{{"epoch": "e", "mode": "{mode}"}}'.encode())
+        words += [entry.word for entry in reading.find(T)]
+    assert words == ["stored", "leased", "stored"]
 
 
 def test_a_file_in_the_outbox_is_queued(ground):
@@ -123,9 +142,15 @@ def test_what_an_agent_rewrote_is_reported_as_far_as_it_parses(ground):
 
 
 def test_a_relayed_handoff_is_leased_once_it_may_have_left(ground):
-    ground.put(RECEIPT)
+    ground.put(f"{RECEIPT}.routed")
     ground.put(f"relay/sent/alice-vm/{T}~{N}")
     assert (ground.only().word, ground.only().role) == ("leased", Role.RELAY)
+
+
+def test_a_relayed_handoff_is_stored_while_it_waits(ground):
+    ground.put(f"{RECEIPT}.routed")
+    ground.put(f"relay/outbox/alice-vm/{T}~{N}")
+    assert (ground.only().word, ground.only().role) == ("stored", Role.RELAY)
 
 
 # ---------------------------------------------------------------- what is not ours
@@ -365,3 +390,48 @@ def test_the_page_of_directories_is_what_the_tables_say():
     generator = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generator)
     assert (DOCS / "directories.md").read_text() == generator.page(), "run: python docs/make_directories.py"
+
+
+# ---------------------------------------------------------------- what a person is shown in passing
+
+
+def test_a_relay_that_has_not_handed_it_on_says_whom_it_goes_to(ground: Ground) -> None:
+    ground.put(f"{RECEIPT}.routed")
+    ground.put(f"relay/outbox/alice-vm/{T}~{N}")
+    assert (ground.only().role, ground.only().peer, ground.only().onward) == (Role.RELAY, "bob-vm", "alice-vm")
+
+
+def test_a_claim_under_another_name_is_still_named_by_its_published_name(ground: Ground) -> None:
+    ground.put(RECEIPT)
+    ground.link(RECEIPT, "claimed/elsewhere.json")
+    (standing,) = ground.reading.standings()
+    assert [(seen.place, seen.name) for seen in standing.sightings] == [(Place.RECEIPT, N), (Place.ELSEWHERE, N)]
+
+
+@pytest.mark.parametrize("ending", [".new", ".pulled"])
+def test_a_link_that_we_are_just_making_is_no_agents_claim(ground: Ground, ending: str) -> None:
+    """The second name came after inbox/ had been listed."""
+    ground.put(RECEIPT)
+    receipt = next(iter(ground.reading.standings()[0].sightings))
+    ground.link(RECEIPT, f"{RECEIPT}{ending}")
+    assert not ground.reading._is_held_elsewhere(receipt)
+    (ground.root / f"{RECEIPT}{ending}").rename(ground.root / "claimed/elsewhere.json")
+    assert ground.reading._is_held_elsewhere(receipt)
+
+
+def test_a_file_of_just_the_limit_is_read(ground: Ground) -> None:
+    ground.put("archive/just.json", b"12345678")
+    read = read_file(ground.root / "archive/just.json", 8)
+    assert read is not None
+    assert read[0] == b"12345678"
+    assert read_file(ground.root / "archive/just.json", 7) is None
+
+
+def test_what_may_be_left_of_it_and_cannot_be_read_is_passed_over(ground: Ground) -> None:
+    ground.put(QUEUED)
+    ground.put("archive/real.json", payload(handoff_id="another"))
+    os.symlink(ground.root / "archive/real.json", ground.root / f"archive/{suffixed(X, T)}")
+    ground.put(f"claimed/{X}", payload(reason="other bytes"))
+    assert [(found.path, found.what) for found in remains(ground.root, ground.only())] == [
+        (f"claimed/{X}", Remain.NAMESAKE)
+    ]

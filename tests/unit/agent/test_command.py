@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.fakes.leap import Leap
 from tests.unit.agent.conftest import eventually
 
 from handoffd.agent.command import Command
@@ -85,9 +86,10 @@ def test_a_background_process_does_not_hold_up_the_end(wake: Wake, lock: int, tm
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
-def test_time_out_ends_the_whole_group(wake: Wake, lock: int, tmp_path: Path) -> None:
-    script = f"sleep 60 & echo $! > {tmp_path}/pid; sleep 60"
-    assert shell(script, 1.0).run(b"", {}, lock, wake) == "timed_out: not done within 1 s"
+def test_time_out_ends_the_whole_group(wake: Wake, lock: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handoffd.offspring.time", Leap(tmp_path / "pid"))
+    script = f"sleep 60 & echo $! > {tmp_path}/pid; echo ready >&2; sleep 60"
+    assert shell(script, 30.0).run(b"", {}, lock, wake) == "timed_out: not done within 30 s"
     eventually(lambda: not is_running(int((tmp_path / "pid").read_text())))
 
 

@@ -1,6 +1,7 @@
 """What the event loop may complain of."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -58,6 +59,32 @@ def test_any_other_complaint_is_an_error(
 ) -> None:
     complain(loop, transport)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+def never_retrieved(loop: asyncio.AbstractEventLoop, error: Exception) -> None:
+    loop.create_future().set_exception(error)  # the only reference to it ends here
+
+
+def test_a_handshake_that_nobody_waits_for_any_more_may_fail(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    never_retrieved(loop, ConnectionResetError())
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+    never_retrieved(loop, ValueError("lost"))
+    assert "lost" in caplog.text
+
+
+def test_a_task_that_a_lost_connection_ends_unseen_is_an_error(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def dies() -> None:
+        raise ConnectionResetError("unseen")
+
+    task = loop.create_task(dies())
+    loop.run_until_complete(asyncio.wait((task,)))
+    del task
+    gc.collect()
+    assert "unseen" in caplog.text
 
 
 def test_a_task_that_dies_unseen_is_an_error(loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from handoffd.app.rounds import WALKED, Rounds
+from handoffd.app.rounds import REST_TICKS, WALKED, Rounds
 from handoffd.clock import SystemClock
 from handoffd.custody.engine import Engine
 from handoffd.custody.filesystem import LinuxFilesystem
@@ -15,10 +17,13 @@ from handoffd.custody.message import Arrival, Principal
 from handoffd.custody.tree import Settings
 from handoffd.link.watch import WatchLost
 from handoffd.protocol.moment import format_moment
-from handoffd.protocol.name import AgentName, HostName
+from handoffd.protocol.name import AgentName, HostName, TransferId
+from handoffd.protocol.reason import State
 from handoffd.protocol.signature import sign
 
 HOST, PEER, ALICE, BOB = HostName("alice-vm"), HostName("bob-vm"), AgentName("alice"), AgentName("bob")
+CLOCK_REALTIME_COARSE = 5
+"""Of linux/time.h: the clock of the stamps on files."""
 _numbers = itertools.count()
 
 
@@ -104,6 +109,71 @@ def test_a_directory_that_was_replaced_ends_the_rounds_and_is_named(
     (fs.root / name).mkdir()
     with pytest.raises(WatchLost, match=rf"/{name} was replaced or removed"):
         rounds.tick()
+
+
+def test_a_root_at_rest_is_walked_on_every_tenth_tick(engine: Engine, fs: LinuxFilesystem, rounds: Rounds) -> None:
+    rounds.tick()
+    (fs.root / "claimed").rename(fs.root / "aside")
+    (fs.root / "claimed").mkdir()
+    for _ in range(REST_TICKS - 1):
+        assert rounds.tick() is False
+    with pytest.raises(WatchLost, match="/claimed was replaced"):
+        rounds.tick()
+
+
+def test_a_file_that_nobody_told_of_is_taken_on_the_next_tick_of_a_root_at_rest(
+    engine: Engine, fs: LinuxFilesystem, rounds: Rounds
+) -> None:
+    rounds.tick()
+    rounds.tick()
+    (fs.root / "handoff" / "0123456789abcdef-0.json").write_bytes(payload("alice", "bob"))
+    rounds.tick()
+    assert fs.names("handoff") == []
+
+
+class Counted(LinuxFilesystem):
+    """Counts how often handoff/ is listed."""
+
+    listed = 0
+
+    def names(self, directory: str) -> list[str]:
+        self.listed += directory == "handoff"
+        return super().names(directory)
+
+
+def tick_later(rounds: Rounds) -> None:
+    """Tick when the clock that stamps directories has gone on, as it has after any interval of a daemon."""
+    before = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+    while time.clock_gettime_ns(CLOCK_REALTIME_COARSE) == before:
+        os.sched_yield()
+    rounds.tick()
+
+
+def test_at_rest_handoff_is_listed_only_when_it_has_changed(tmp_path: Path) -> None:
+    fs = Counted(tmp_path)
+    settings = Settings(host=HOST, agents=frozenset({ALICE}), peers={PEER: frozenset({BOB})})
+    engine = Engine(fs, SystemClock(), settings, Deaf())
+    engine.start("boot-1")
+    rounds = Rounds(engine, fs)
+    for _ in range(4):
+        tick_later(rounds)
+    before = fs.listed
+    tick_later(rounds)
+    tick_later(rounds)
+    assert fs.listed == before
+    (tmp_path / "handoff" / "0123456789abcdef-0.json").write_bytes(payload("alice", "bob"))
+    tick_later(rounds)
+    assert fs.names("handoff") == []
+    fs.close()
+
+
+def test_a_root_with_something_open_does_not_rest(engine: Engine, fs: LinuxFilesystem, rounds: Rounds) -> None:
+    rounds.tick()
+    receive(engine)
+    (name,) = fs.names("handoff")
+    (fs.root / "handoff" / name).rename(fs.root / "claimed" / name)
+    rounds.tick()
+    assert engine.record([TransferId(name.removesuffix(".json")[-64:])])[0].state is State.CLAIMED  # type: ignore[union-attr]
 
 
 def test_a_root_that_was_moved_away_ends_the_rounds(fs: LinuxFilesystem, rounds: Rounds) -> None:

@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from handoffd.custody.message import (
     Want,
 )
 from handoffd.custody.tree import Settings
-from handoffd.protocol.name import AgentName, HostName, TransferId, published_name
+from handoffd.protocol.name import CANARY_AGENT, AgentName, HostName, TransferId, published_name
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.signature import sign
 
@@ -96,7 +96,9 @@ def payload(sender: str = "bob", to: str = "alice", *, at: float = START, ttl_s:
 class Host:
     """One root with its engine; `restart` is a crash or a clean start."""
 
-    def __init__(self, root: Path, name: str, agents: list[str], peers: dict[str, list[str]]) -> None:
+    def __init__(
+        self, root: Path, name: str, agents: list[str], peers: dict[str, list[str]], pulls: tuple[str, ...] = ()
+    ) -> None:
         self.root, self.name = root, HostName(name)
         root.mkdir(exist_ok=True)
         self.clock, self.journal = ManualClock(), MemoryJournal()
@@ -104,17 +106,15 @@ class Host:
             host=self.name,
             agents=frozenset(AgentName(agent) for agent in agents),
             peers={HostName(p): frozenset(AgentName(a) for a in names) for p, names in peers.items()},
+            pulls=frozenset(map(HostName, pulls)),
         )
         self.boot_id = "boot-1"
         self.faults = Faults()
+        self.opener: Callable[[Host], tuple[Any, Any]] = opened_here
         self.open()
 
     def open(self) -> None:
-        self.fs = FaultyFilesystem(LinuxFilesystem(self.root), self.faults, self._ahead_ns)
-        self.engine = Engine(self.fs, self.clock, self.settings, self.journal, chance=lambda: 0.5)
-
-    def _ahead_ns(self) -> int:
-        return int(self.clock.wall_s * 1e9) - time.time_ns()
+        self.fs, self.engine = self.opener(self)
 
     def start(self) -> "Host":
         self.engine.start(self.boot_id)
@@ -170,6 +170,17 @@ class Host:
         return [json.loads(path.read_text()) for path in sorted((self.root / "relay/outcome").glob("*.json"))]
 
 
+def opened_here(host: Host) -> tuple[FaultyFilesystem, Engine]:
+    """Open a host's root with an engine in this process."""
+    fs = FaultyFilesystem(LinuxFilesystem(host.root), host.faults, lambda: ahead_ns(host.clock))
+    return fs, Engine(fs, host.clock, host.settings, host.journal, chance=lambda: 0.5)
+
+
+def ahead_ns(clock: ManualClock) -> int:
+    """Return how far a test's clock is ahead of the kernel's."""
+    return int(clock.wall_s * 1e9) - time.time_ns()
+
+
 class Pair:
     """Hosts a (agent bob) and b (agent alice), started, and the wire from each to the other."""
 
@@ -185,7 +196,7 @@ class Pair:
         return source.engine.hello([Hello(target.name, target.engine.epoch)])[0]
 
     def principal(self, source: Host) -> Principal:
-        return Principal(source.name, None, source.settings.agents)
+        return Principal(source.name, None, source.settings.agents | {CANARY_AGENT})
 
     def offers(self, source: Host, target: Host) -> list[Offer]:
         """Everything to be sent now: fresh offers and due ones."""
@@ -195,7 +206,8 @@ class Pair:
 
     def post(self, source: Host, target: Host, offers: list[Offer]) -> list[Answer]:
         arrivals = [
-            Arrival(self.principal(source), one.data, one.tid, target.engine.epoch, (source.name,)) for one in offers
+            Arrival(self.principal(source), one.data, one.tid, target.engine.epoch, (*one.path, source.name))
+            for one in offers
         ]
         return target.engine.admit(arrivals)
 
@@ -254,7 +266,9 @@ def settlement(peer: HostName, offer: Offer, answer: Answer) -> Settlement:
         return Settlement(peer, offer.tid, Attempt.ADMITTED, answer.status, answer.record)
     if answer.final:
         return Settlement(peer, offer.tid, Attempt.ENDED, answer.status, answer.record, answer.reason, answer.detail)
-    return Settlement(peer, offer.tid, Attempt.NOT_ADMITTED, answer.status, detail=answer.detail)
+    return Settlement(
+        peer, offer.tid, Attempt.NOT_ADMITTED, answer.status, detail=answer.detail, problem=answer.problem
+    )
 
 
 def bytes_in(directory: Path) -> Iterator[bytes]:

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+from tests.fakes.faulty import Failing
 from tests.unit.custody.pair import START, Pair, payload
 
-from handoffd.custody.message import Answer, Arrival, Lookup, Principal
+from handoffd.custody.filesystem import FlushFailed
+from handoffd.custody.message import Answer, Arrival, Lookup, Offer, Principal
 from handoffd.protocol.name import AgentName
 from handoffd.protocol.reason import Problem, State
 
@@ -25,6 +28,13 @@ def test_a_posted_handoff_is_ours_and_goes_out_at_once(pair: Pair) -> None:
     pair.push()
     (name,) = pair.b.names("handoff")
     assert (pair.b.root / "handoff" / name).read_bytes() == data
+
+
+def test_it_is_answered_and_goes_out_after_outbox_is_flushed(pair: Pair) -> None:
+    pair.a.faults.failing = Failing(frozenset({"sync_directories"}), 1, 1, 5)
+    with pytest.raises(FlushFailed):
+        post(pair, payload())
+    assert [item for item in pair.a.engine.drain_news() if isinstance(item, Offer)] == []
 
 
 def test_its_outcome_comes_home_and_can_be_read(pair: Pair) -> None:

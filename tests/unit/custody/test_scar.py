@@ -191,6 +191,15 @@ def test_after_the_orderly_stop_nothing_moves(pair: Pair) -> None:
     assert pair.b.names("handoff") == []
 
 
+def test_after_the_orderly_stop_nothing_is_let_in_or_out(pair: Pair) -> None:
+    pair.a.drop(X, payload())
+    pair.a.tick()
+    offers = pair.offers(pair.a, pair.b)
+    pair.b.engine.stop()
+    assert [answer.status for answer in pair.post(pair.a, pair.b, offers)] == [503]
+    assert pair.b.names("handoff") == pair.b.names("relay/inbox/host-a") == []
+
+
 def test_an_old_outcome_stays_until_its_own_time_is_over(pair: Pair) -> None:
     cross(pair, payload(ttl_s=20 * 3600.0))
     (tid,) = pair.b.engine._tree.ledger.receipts

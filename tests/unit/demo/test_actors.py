@@ -4,6 +4,8 @@ import ast
 import contextlib
 import hashlib
 import json
+import os
+import select
 import signal
 import socket
 import subprocess
@@ -12,7 +14,7 @@ import time
 
 import pytest
 
-from handoffd.demo.host import Host, free_ports
+from handoffd.demo.host import Host, held_ports
 from handoffd.demo.play import AGENT, CALLER
 from handoffd.demo.process import Actor, end, start
 
@@ -99,6 +101,13 @@ def test_an_agent_that_waits_ends_when_it_is_told_to(tmp_path):
     assert alice.process.returncode == -signal.SIGTERM
 
 
+def test_an_agent_that_waits_ends_with_whoever_told_it_to(tmp_path):
+    with agent(tmp_path, "alice") as alice:
+        alice.order("take")
+        alice.process.stdin.close()
+        assert alice.process.wait(LIMIT_S) == 0
+
+
 def test_a_process_that_will_not_end_is_killed(tmp_path):
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
     process = start([sys.executable, "-c", deaf], tmp_path / "log", pipes=True)
@@ -114,9 +123,36 @@ def test_a_stopped_process_is_ended_too(tmp_path):
     assert process.returncode == -signal.SIGTERM
 
 
-def test_ports_are_free_and_different():
-    ports = free_ports()
-    assert len(set(ports)) == 2
+LEASHING = """
+import signal, sys, time
+from pathlib import Path
+from handoffd.demo.process import start_leashed
+process = start_leashed(["sleep", "60"], Path(sys.argv[1]))
+if sys.argv[2] == "stopped":
+    process.send_signal(signal.SIGSTOP)
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("state", ["running", "stopped"])
+def test_a_leashed_process_does_not_outlive_the_one_that_started_it(tmp_path, state):
+    command = [sys.executable, "-c", LEASHING, str(tmp_path / "log"), state]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as starter:
+        leashed = os.pidfd_open(int(starter.stdout.readline()))
+        starter.kill()
+    ended = select.select([leashed], [], [], LIMIT_S)[0]
+    os.close(leashed)
+    assert ended
+
+
+def test_ports_are_different_nobody_elses_and_a_daemon_can_listen_there():
+    with held_ports() as ports:
+        assert len(set(ports)) == 2
+        for port in ports:
+            with socket.socket() as another, pytest.raises(OSError, match="in use"):
+                another.bind(("127.0.0.1", port))
+            socket.create_server(("127.0.0.1", port)).close()
 
 
 def test_a_journal_is_read_line_by_line_and_a_torn_line_later(tmp_path):

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from handoffd.custody.desk import DeskClosed
+from handoffd.custody.ledger import Facts
 from handoffd.custody.message import (
     Accept,
     Answer,
@@ -63,6 +64,10 @@ class FakeEngine:
         self.now_s = NOW_S
         self.version = 0
         self.news: list[Changed | Waiting] = []
+        self.disk_trouble = ""
+
+    def try_disk(self, items: list[None]) -> list[str]:
+        return [self.disk_trouble] * len(items)
 
     # ------------------------------------------------------------ b1 to b7
 
@@ -99,7 +104,7 @@ class FakeEngine:
             return ended(self.tombs[tid])
         record = self._record(tid, State.PUBLISHED, handoff_id=seen.handoff_id, sender=seen.sender, to=seen.to)
         self.held[tid] = Held(record, item.data, item.principal.peer, seen.expires_at)
-        self.news.append(Waiting(seen.to))
+        self.news.append(Waiting(seen.to, f"{tid}.json", Facts(tid, to=seen.to)))
         return Answer(201, tid, record)
 
     def _record(self, tid: TransferId, state: State, **more: Any) -> Record:
@@ -234,9 +239,6 @@ class FakeEngine:
             if tid in self.held:
                 self._rise(self.held[tid], State.UNKNOWN, reason=Reason.OUTCOME_UNKNOWN)
         return [self.held[tid].record if tid in self.held else None for tid in items]
-
-    def counts(self) -> dict[str, int]:
-        return {"published": sum(held.record.state is State.PUBLISHED for held in self.held.values())}
 
 
 def problem(kind: Problem, tid: TransferId, detail: str = "") -> Answer:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from tests.unit.a_status import a_status
 from tests.unit.hub.fake_engine import ALICE, BOB, NOW_S, OPERATOR_TOKEN, SVEN, TOKENS, FakeEngine, ThreadDesk, digest
 
 from handoffd.custody.message import Changed, Waiting
@@ -19,6 +20,7 @@ from handoffd.hub.listen import Listen, Listener, serve
 from handoffd.hub.settings import Directory, HubSettings, Patience
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.name import HostName
+from handoffd.status.meter import Meters
 
 OnNews = Callable[[list[Any]], None]
 DEADLINE_S = 10.0
@@ -54,6 +56,34 @@ class Answered:
 
 
 @dataclass
+class FakeKeeper:
+    """Keeps what it was asked for, in memory; `problems` is what a reload says."""
+
+    told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    tokens: dict[str, list[str]] = field(default_factory=dict)
+    pins: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def tell(self, event: str, /, **fields: object) -> None:
+        self.told.append((event, fields))
+
+    def events(self) -> list[str]:
+        return [event for event, _ in self.told]
+
+    async def reload(self) -> list[str]:
+        return self.problems
+
+    async def add_token(self, peer: str, present: str, digest: str) -> None:
+        self.tokens[peer] = [present, digest]
+
+    async def keep_token(self, peer: str, digest: str) -> None:
+        self.tokens[peer] = [digest]
+
+    async def pin(self, peer: str, digest: str, pem: str, signature: str) -> None:
+        self.pins[peer] = [*self.pins.get(peer, []), pem] if signature else [pem]
+
+
+@dataclass
 class Running:
     """A hub that listens, and what it stands on."""
 
@@ -62,6 +92,7 @@ class Running:
     desk: ThreadDesk
     listener: Listener
     session: aiohttp.ClientSession
+    keeper: FakeKeeper
     socket_path: Path | None = None
     ready: bool = True
 
@@ -122,11 +153,14 @@ async def running(
     listens: Iterable[Listen] = (Listen("127.0.0.1", 0),),
     socket_path: Path | None = None,
     custody: Callable[[HubSettings, OnNews], tuple[Any, Any]] = fake_custody,
+    open_page: Callable[[Hub], Any] | None = None,
 ) -> AsyncIterator[Running]:
     """Run a hub on a port of its own until the end of the block."""
     chosen = chosen or settings()
     loop = asyncio.get_running_loop()
     engine, desk = custody(chosen, lambda news: loop.call_soon_threadsafe(_tell, hub, news) and None)
+    meters = Meters()
+    keeper = FakeKeeper()
     hub = Hub(
         chosen,
         directory(),
@@ -134,11 +168,14 @@ async def running(
         engine,
         clock=lambda: NOW_S,
         is_ready=lambda: here.ready,
-        status=lambda: {"links": []},
+        meters=meters,
+        status=lambda: a_status(host=chosen.host),
+        open_page=open_page,
+        keeper=keeper,
     )
     async with asyncio.TaskGroup() as group, aiohttp.ClientSession() as session:
         listener = await serve(hub, listens, socket_path, group)
-        here = Running(hub, engine, desk, listener, session, socket_path)
+        here = Running(hub, engine, desk, listener, session, keeper, socket_path)
         try:
             yield here
         finally:

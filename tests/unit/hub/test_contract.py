@@ -22,7 +22,7 @@ from handoffd.hub.settings import HubSettings
 from handoffd.link.answer import judge, judge_batch
 from handoffd.link.client import PeerClient
 from handoffd.link.wire import batch_item, read_greeting, read_records, read_states
-from handoffd.protocol.name import AgentName, HostName, TransferId
+from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.reason import State
 
 
@@ -40,7 +40,7 @@ class NoJournal:
 
 
 def real_custody(root: Path, chosen: HubSettings, on_news: OnNews) -> tuple[Engine, Desk]:
-    peers = {PEER: frozenset({BOB}), HostName("gordon-vm"): frozenset({AgentName("gordon")})}
+    peers = {PEER: frozenset({BOB}), HostName("gordon-vm"): frozenset()}
     engine = Engine(
         LinuxFilesystem(root),
         StillClock(),

@@ -1,11 +1,15 @@
 """Tokens and routes: who may call what, and what a stranger sees."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from tests.unit.hub.fake_engine import TOKENS, digest
-from tests.unit.hub.harness import Running, payload, running, settings
+from tests.unit.hub.harness import Running, payload, running, settings, until, wire
 
+from handoffd.hub.route import Audience
 from handoffd.hub.settings import Directory
 from handoffd.hub.table import ROUTES
 
@@ -25,6 +29,40 @@ async def test_a_request_without_a_valid_token_is_unauthorized(here: Running, au
     assert (answer.status, answer.body["reason"]) == (401, "unauthorized")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert answer.headers["Connection"] == "close"
+
+
+def reload(here: Running, *peers: str, but: str = "") -> None:
+    """Bring a configuration into force with these peers; of `but` no token is accepted."""
+    known = {
+        digest(token): one for token, one in TOKENS.items() if one.agent or (one.peer in peers and one.peer != but)
+    }
+    here.listener.reload(settings(), Directory(known, peers=peers))
+
+
+async def hello(here: Running, token: str) -> tuple[int, object]:
+    answer = await here.ask("GET", "/api/v1/hello", token)
+    return answer.status, answer.body.get("unpaired")
+
+
+async def test_a_peer_that_this_host_has_parted_from_is_told_so_and_nobody_else_is(here: Running) -> None:
+    for _ in range(2):
+        reload(here, "gordon-vm")
+        assert await hello(here, "token-of-bob-vm") == (401, True)
+    assert await hello(here, "token-of-gordon-vm") == (200, None)
+    assert await hello(here, "wrong") == (401, None)
+    answer = await here.ask("GET", "/api/v1/hello", "token-of-bob-vm")
+    assert "has ended the pairing" in answer.body["detail"]
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_whose_token_alone_was_taken_away_is_not_told_so_nor_who_is_paired_anew(here: Running) -> None:
+    reload(here, "bob-vm", "gordon-vm", but="bob-vm")
+    assert await hello(here, "token-of-bob-vm") == (401, None)
+    reload(here, "bob-vm", "gordon-vm")
+    reload(here, "gordon-vm")
+    assert await hello(here, "token-of-bob-vm") == (401, True)
+    reload(here, "bob-vm", "gordon-vm", but="bob-vm")
+    assert await hello(here, "token-of-bob-vm") == (401, None)
 
 
 async def test_the_scheme_is_read_in_any_case(here: Running) -> None:
@@ -65,11 +103,57 @@ async def test_an_unauthorized_start_names_the_claimed_tid_and_nothing_else(here
 
 
 @pytest.mark.parametrize(
-    "route", [route for route in ROUTES if route.path.startswith("/api/")], ids=lambda r: r.operation
+    "route",
+    [route for route in ROUTES if route.path.startswith("/api/") and route.audience is not Audience.STRANGER],
+    ids=lambda r: r.operation,
 )
 async def test_no_call_of_the_interface_is_served_without_a_token(here: Running, route: object) -> None:
     path = route.path.replace("{id}", "0" * 64)  # type: ignore[attr-defined]
     assert (await here.ask(route.method, path, None)).status == 401  # type: ignore[attr-defined]
+
+
+def take_away(here: Running, agent: str) -> None:
+    """Bring a configuration into force that knows this agent's token no more."""
+    left = {digest: who for digest, who in here.hub.directory.principals.items() if who.agent != agent}
+    here.listener.reload(here.hub.settings, replace(here.hub.directory, principals=left))
+
+
+async def test_a_poll_whose_token_is_taken_away_is_told_so(here: Running) -> None:
+    async with asyncio.TaskGroup() as group:
+        polling = group.create_task(here.ask("GET", "/api/v1/handoffs/poll?wait=30"))
+        await until(lambda: here.hub.notifier.waiters("@alice") == 1)
+        take_away(here, "alice")
+        assert (await polling).status == 401
+
+
+SOON_S = 0.05
+"""What a call that waits is given, here, to look whether it still may."""
+
+
+async def test_a_call_that_waits_and_never_looks_whether_it_still_may_is_cut_off(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handoffd.hub.dispatch.TELL_S", SOON_S)
+    monkeypatch.setattr(here.hub, "check_known", lambda call: None)
+    async with wire(here.port) as (reader, writer):
+        writer.write(b"GET /api/v1/handoffs/poll?wait=30 HTTP/1.1\r\nHost: x\r\n")
+        writer.write(b"Authorization: Bearer token-of-alice\r\n\r\n")
+        await until(lambda: here.hub.notifier.waiters("@alice") == 1)
+        take_away(here, "alice")
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    await until(lambda: here.hub.notifier.waiters("@alice") == 0)
+
+
+async def test_the_poll_of_another_goes_on(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handoffd.hub.dispatch.TELL_S", SOON_S)
+    async with asyncio.TaskGroup() as group:
+        polling = group.create_task(here.ask("GET", "/api/v1/handoffs/poll?wait=30"))
+        await until(lambda: here.hub.notifier.waiters("@alice") == 1)
+        take_away(here, "sven")
+        await asyncio.wait([polling], timeout=4 * SOON_S)  # beyond what one without a token is given
+        assert (await here.start(payload())).status == 201
+        assert (await polling).status == 200
 
 
 @pytest.mark.parametrize("token", [token for token, who in TOKENS.items() if who.agent is None])
@@ -92,7 +176,7 @@ async def test_a_path_that_is_none_is_not_found(here: Running, path: str) -> Non
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("POST", "/api/v1/handoffs/abc/artefact", "GET"),
+        ("PUT", "/api/v1/handoffs/abc/artefact", "GET, POST"),
         ("DELETE", "/api/v1/handoffs/abc", "GET"),
         ("GET", "/api/v1/handoffs/start", "POST"),
         ("PUT", "/healthz", "GET"),

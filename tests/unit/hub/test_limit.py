@@ -75,3 +75,34 @@ async def test_an_agent_cannot_have_more_bodies_in_memory_than_its_share() -> No
         assert (await here.start(payload(), token="token-of-bob-vm")).status == 201
         other = await here.ask("POST", "/api/v1/handoffs/start", "token-of-sven", b"x" * 600)
         assert other.status != 429
+
+
+async def test_a_reload_gives_nobody_a_new_share() -> None:
+    head = b"POST /api/v1/handoffs/start HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer token-of-bob-vm\r\n"
+    chosen = settings(peer_limit_bytes=1000, agent_requests_per_s=0.01, agent_burst=2)
+    async with running(chosen) as here, wire(here.port) as (invited, first):
+        first.write(head + b"Content-Length: 600\r\nExpect: 100-continue\r\n\r\n")
+        await invited.readuntil(b"100 Continue\r\n\r\n")
+        assert {(await here.ask("GET", "/api/v1/handoffs/poll")).status for _ in range(2)} == {204}
+        here.listener.reload(chosen, here.hub.directory)
+        assert (await here.start(b"x" * 600)).status == 429
+        assert (await here.ask("GET", "/api/v1/handoffs/poll")).status == 429
+        here.listener.reload(settings(peer_limit_bytes=1200, agent_requests_per_s=1e6), here.hub.directory)
+        assert (await here.start(b"x" * 600)).status != 429
+        assert (await here.ask("GET", "/api/v1/handoffs/poll")).status == 204
+
+
+def test_new_limits_meet_what_is_used_already() -> None:
+    budget, turnstile = Budget(10), Turnstile(1.0, 3)
+    with budget.hold("bob-vm", 10):
+        budget.change(5)
+        with pytest.raises(Refused):
+            budget.hold("bob-vm", 1).__enter__()
+        budget.change(20)
+        with budget.hold("bob-vm", 10):
+            pass
+    turnstile.pass_one("a", 0.0)
+    turnstile.change(1.0, 1)
+    turnstile.pass_one("a", 0.0)
+    with pytest.raises(Refused):
+        turnstile.pass_one("a", 0.0)

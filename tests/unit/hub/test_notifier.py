@@ -60,3 +60,11 @@ async def test_closing_sends_everybody_home_and_lets_nobody_wait() -> None:
     notifier.close()
     assert not await waiting
     assert not await notifier.wait("bob-vm", 0, Caller(), soon(10))
+
+
+async def test_when_who_may_ask_has_changed_everybody_asks_again() -> None:
+    notifier = Notifier()
+    waits = [asyncio.ensure_future(notifier.wait(name, 0, Caller(), soon(10))) for name in ("bob-vm", "@alice")]
+    await asyncio.sleep(0)
+    notifier.ring_all()
+    assert await asyncio.gather(*waits) == [True, True]

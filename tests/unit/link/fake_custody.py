@@ -10,7 +10,21 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from handoffd.custody.message import Attempt, Batch, Debts, Hello, Landing, Mirror, Offer, Settlement, Want
+from handoffd.custody.message import (
+    Answer,
+    Arrival,
+    Attempt,
+    Batch,
+    Debts,
+    Hello,
+    Landing,
+    Lookup,
+    Mirror,
+    Offer,
+    Settlement,
+    Want,
+)
+from handoffd.custody.visit import Received, Tidings, Untold
 from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.reason import State
 from handoffd.protocol.record import Record
@@ -41,6 +55,17 @@ class FakeEngine:
     confirmed: list[TransferId] = field(default_factory=list)
     owed: Debts = field(default_factory=Debts)
     missing: list[TransferId] = field(default_factory=list)
+    news: list[Record] = field(default_factory=list)
+    page: int = 100
+    received: dict[TransferId, Arrival] = field(default_factory=dict)
+    is_full: bool = False
+    circle: Record | None = None
+    ends: dict[TransferId, Record] = field(default_factory=dict)
+    """What a verdict tells that stands in no file."""
+    arrivals: list[Arrival] = field(default_factory=list)
+    verdicts: list[TransferId] = field(default_factory=list)
+    forgets: list[TransferId] = field(default_factory=list)
+    artefacts: dict[str, bytes] = field(default_factory=dict)
     notes_epochs: bool = True
     on_hello: Callable[[Hello], None] = lambda hello: None
 
@@ -81,6 +106,9 @@ class FakeEngine:
             self.epochs.append(hello.epoch)
         return [self.notes_epochs] * len(hellos)
 
+    def noted(self, peers: list[HostName]) -> list[str]:
+        return [(self.epochs or [""])[-1]] * len(peers)
+
     def mirror(self, mirrors: list[Mirror]) -> list[Record | None]:
         self.mirrored += mirrors
         return [mirror.record if mirror.record.artefact is not None else None for mirror in mirrors]
@@ -102,6 +130,43 @@ class FakeEngine:
         for batch in batches:
             self.confirmed += batch.tids
         return [None] * len(batches)
+
+    # ---------------------------------------------------------------- a peer that lends
+
+    def pushed_to(self, peers: list[HostName]) -> list[None]:
+        return [None] * len(peers)
+
+    def tidings(self, asked: list[Untold]) -> list[Tidings]:
+        """Tell what the test put into `news`, page by page; numbers count records."""
+        return [self._tidings(one) for one in asked]
+
+    def _tidings(self, asked: Untold) -> Tidings:
+        page = self.news[asked.since : asked.since + self.page]
+        again = [one for one in self.news if one.tid in asked.again and one not in page]
+        number = asked.since + len(page)
+        return Tidings((*page, *again), number, more=number < len(self.news))
+
+    def wanted(self, batches: list[Batch]) -> list[tuple[TransferId, ...]]:
+        return [tuple(tid for tid in batch.tids if tid not in self.received) for batch in batches]
+
+    def receive(self, arrivals: list[Arrival]) -> list[Received]:
+        for one in arrivals:
+            assert one.claimed_tid is not None
+            self.arrivals.append(one)
+            if not self.is_full:
+                self.received[TransferId(one.claimed_tid)] = one
+        return [Received(TransferId(one.claimed_tid or ""), self.circle, later=self.is_full) for one in arrivals]
+
+    def verdict(self, batches: list[Batch]) -> list[tuple[Record, ...]]:
+        self.verdicts += [tid for batch in batches for tid in batch.tids]
+        return [tuple(self.ends[tid] for tid in batch.tids if tid in self.ends) for batch in batches]
+
+    def forget(self, batches: list[Batch]) -> list[tuple[Record | None, ...]]:
+        self.forgets += [tid for batch in batches for tid in batch.tids]
+        return [(None,) * len(batch.tids) for batch in batches]
+
+    def lookup(self, asked: list[Lookup]) -> list[Answer]:
+        return [Answer(200, data=self.artefacts.get(one.ident)) for one in asked]
 
     def attempts(self, tid: TransferId) -> list[Attempt]:
         """How the attempts of one payload ended, in order."""

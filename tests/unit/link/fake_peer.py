@@ -9,6 +9,7 @@ import json
 import socket
 import ssl
 import struct
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
@@ -33,8 +34,14 @@ class FakePeer:
         self.sizes: list[int] = []
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.behaviour: dict[str, Turn] = _BEHAVIOUR
         self.busy = self.busiest = 0
-        self.port = 0
+        # Bound for as long as the peer lives, so that nobody else gets the port while it is down.
+        held = socket.socket()
+        weakref.finalize(self, held.close)
+        held.bind(("127.0.0.1", 0))
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.port: int = held.getsockname()[1]
         self._tls = tls
         self._turns: dict[str, deque[Turn]] = defaultdict(deque)
         self._changes: list[str] = []
@@ -53,14 +60,13 @@ class FakePeer:
         await self.down()
 
     async def up(self) -> None:
-        """Listen, on the same port as before if there was one."""
+        """Listen, on the same port each time."""
         app = web.Application(client_max_size=16 << 20)
         app.router.add_route("*", "/api/v1/{call:.*}", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.05)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls, reuse_address=True)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def down(self) -> None:
         """Stop listening and drop every connection."""
@@ -87,13 +93,15 @@ class FakePeer:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         call = request.match_info["call"].removeprefix("handoffs/")
         call = "artefact" if call.endswith("/artefact") else call
+        # A poll of one that dials in shows the session; its states are another call.
+        call = "tell" if call == "states" and "Handoffd-Challenge" in request.headers else call
         self.calls[call] += 1
         self.headers.append(dict(request.headers))
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)
         try:
             turns = self._turns[call]
-            turn: Turn = turns.popleft() if turns else _BEHAVIOUR[call]
+            turn: Turn = turns.popleft() if turns else self.behaviour[call]
             return await turn(self, request)
         finally:
             self.busy -= 1
@@ -196,7 +204,7 @@ _BEHAVIOUR: dict[str, Turn] = {
 async def behave(peer: FakePeer, request: web.Request) -> web.StreamResponse:
     """Do what is right."""
     call = request.match_info["call"].removeprefix("handoffs/")
-    return await _BEHAVIOUR[call](peer, request)
+    return await peer.behaviour[call](peer, request)
 
 
 async def reset(peer: FakePeer, request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""A push link between a fake custody and a fake peer, over real sockets."""
+"""A link between a fake custody and a fake peer, over real sockets."""
 
 import asyncio
 import ssl
@@ -14,7 +14,7 @@ from handoffd.link.push import PeerLink
 from handoffd.link.ties import Ties
 from handoffd.protocol.name import AgentName, HostName
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 LOOK_S = 0.002
 HOST = HostName("bob-vm")
 NOW_S = 1_795_168_800.0  # 2026-11-20T10:00:00Z, what the fake peer's clock shows

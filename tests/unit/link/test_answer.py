@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoffd.custody.message import Attempt, Offer
-from handoffd.link.answer import TABLE, judge, judge_batch, other_epoch, read_body, said
+from handoffd.link.answer import SPLITS, TABLE, judge, judge_batch, other_epoch, read_body, said
 from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.reason import HTTP_STATUS, PROBLEM_STATUS, Reason, State
 
@@ -294,3 +294,11 @@ def test_no_record_in_an_admission_raises(fields):
 def test_no_batch_answer_raises(status, results):
     settlements = judge_batch([OFFER, SECOND], status, {"epoch": E, "results": results}, E)
     assert [one.tid for one in settlements] == [OFFER.tid, SECOND.tid]
+
+
+@pytest.mark.parametrize("status", sorted(SPLITS))
+def test_a_refusal_of_a_whole_batch_ends_none_of_its_items(status):
+    body = {"epoch": E, "status": status, "reason": "too_large", "detail": "more than 4 MiB"}
+    for settled in judge_batch([OFFER, SECOND], status, body, E):
+        assert (settled.attempt, settled.status) == (Attempt.NOT_ADMITTED, 0)
+        assert settled.detail == f"the batch it was in was refused: {status} too_large: more than 4 MiB"

@@ -8,7 +8,8 @@ from tests.unit.link.fake_peer import FakePeer, endless, gated, hang, reset, say
 from tests.unit.link.rig import until
 
 from handoffd.custody.message import Offer
-from handoffd.link.client import KEEPALIVE_S, NoAnswer, NotSent, PeerClient
+from handoffd.link.client import PeerClient
+from handoffd.link.lane import KEEPALIVE_S, NoAnswer, NotSent
 from handoffd.protocol.name import HostName, TransferId
 
 OFFER = Offer(HostName("alice-vm"), TransferId("a" * 64), b"{}", 0.0)
@@ -42,11 +43,10 @@ async def test_a_name_that_does_not_resolve_sent_nothing(door):
     assert caught.value.kind == "unreachable"
 
 
-async def test_a_connection_nobody_accepts_in_time_sent_nothing(door, monkeypatch, tls):
-    monkeypatch.setattr("handoffd.link.client.CONNECT_S", 0.1)
+async def test_a_connection_nobody_accepts_in_time_sent_nothing(door, tls):
     mute = socket.create_server(("127.0.0.1", 0))  # TCP connects, TLS gets no answer
     with mute, pytest.raises(NotSent) as caught:
-        await door(f"https://127.0.0.1:{mute.getsockname()[1]}", tls.client).start(OFFER, "e")
+        await door(f"https://127.0.0.1:{mute.getsockname()[1]}", tls.client).hello(connect_s=0.1)
     assert caught.value.kind == "unreachable"
 
 
@@ -143,7 +143,7 @@ async def test_connections_stay_open_and_small_writes_are_not_held_back(door, tl
         for _ in range(5):
             await client.hello()
         assert len(ports) == 1
-        ((protocol, _),) = next(iter(client._lane.session.connector._conns.values()))
+        ((protocol, _),) = next(iter(client._lane._connector._conns.values()))
         handle = protocol.transport.get_extra_info("socket")
         assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
         assert KEEPALIVE_S < 75
@@ -161,7 +161,7 @@ async def test_new_connections_leave_a_request_under_way_alone(door):
         assert (await client.hello()).status == 200
         gate.set()
         assert (await under_way).status == 201
-        assert old.session.closed
+        assert old.closed
 
 
 async def test_the_fingerprint_of_nothing_is_none(door, tls):

@@ -39,6 +39,7 @@ async def test_all_that_is_open_is_compared_at_every_hello_by_pages():
             assert [len(asked["known"]) for asked in peer.asked if asked["known"]] == [1_000, 1_000, 300]
 
 
+@pytest.mark.usefixtures("brisk")
 async def test_a_cursor_the_peer_does_not_know_leads_to_a_sweep():
     async with FakePeer() as peer:
         peer._changes = [T, U]
@@ -91,6 +92,7 @@ async def test_one_record_that_cannot_be_used_does_not_hold_back_the_others():
         assert T[:12] in str(dict(rig.events)["news_stopped"]["detail"])
 
 
+@pytest.mark.slow  # each waits out three polls
 @pytest.mark.parametrize(
     ("turn", "words"),
     [
@@ -121,6 +123,7 @@ async def test_a_peer_that_never_tells_what_became_of_handoffs_is_no_quiet_link(
             assert rig.words == ["link_up", "news_stopped", "news_resumed"], "each edge once"
 
 
+@pytest.mark.usefixtures("brisk")
 async def test_two_failures_are_no_edge():
     async with FakePeer() as peer:
         peer.next("states", reset, refuse(500, "unavailable"))
@@ -152,6 +155,7 @@ async def test_a_record_that_cannot_be_used_is_told_until_a_sweep_finds_none(mon
             assert rig.link.status()["unreadable"] is None
 
 
+@pytest.mark.usefixtures("brisk")
 async def test_an_answer_of_another_epoch_is_ignored():
     async with FakePeer() as peer:
         body = {"epoch": "epoch-9", "cursor": "0", "states": {T: peer.record(T, "claimed")}}
@@ -162,16 +166,17 @@ async def test_an_answer_of_another_epoch_is_ignored():
 
 
 async def test_a_peer_that_never_hangs_does_not_make_us_spin(monkeypatch):
-    monkeypatch.setattr("handoffd.link.follower.EMPTY_GAP_S", 0.2)
+    monkeypatch.setattr("handoffd.link.follower.EMPTY_GAP_S", 0.1)
     async with FakePeer() as peer:
         peer.next("states", *[say(200, {"epoch": "epoch-1", "cursor": "0", "states": {}})] * 1_000)
         async with running(peer) as rig:
             await rig.up()
             begun_s = rig.link._gate._loop.time()
             await until(lambda: peer.calls["states"] >= 5)
-            assert rig.link._gate._loop.time() - begun_s > 0.4
+            assert rig.link._gate._loop.time() - begun_s > 0.2
 
 
+@pytest.mark.usefixtures("brisk")
 async def test_following_goes_on_after_a_broken_poll():
     async with FakePeer() as peer:
         peer.next("states", reset, refuse(503, "unavailable"))
@@ -200,6 +205,7 @@ async def test_an_artefact_that_is_not_there_is_landed_as_missing():
         assert rig.engine.landed == [Landing(T, None)]
 
 
+@pytest.mark.usefixtures("brisk")
 async def test_an_artefact_waits_for_the_link():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()

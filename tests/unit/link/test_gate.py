@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from tests.unit.link.fake_peer import FakePeer, gated, hang, proxy_503, refuse, reset, say
 from tests.unit.link.rig import NOW_S, Rig, running, until
+from yarl import URL
 
 from handoffd.custody.message import Attempt
-from handoffd.link import trouble
+from handoffd.link import gate, trouble
 from handoffd.link.gate import Gate
 from handoffd.link.pace import PROBE_GAP_S
 from handoffd.protocol.name import AgentName
@@ -86,6 +87,8 @@ async def test_a_peer_that_stays_away_is_asked_less_and_less_often():
     ("turn", "word", "state"),
     [
         (refuse(401, "unauthorized"), "wrong_token", "refused"),
+        (say(401, {"reason": "unauthorized", "unpaired": True}), "unpaired", "refused"),
+        (say(401, {"reason": "unauthorized", "unpaired": "yes"}), "wrong_token", "refused"),
         (refuse(403, "forbidden"), "forbidden", "refused"),
         (refuse(404, "not_found"), "not_handoffd", "refused"),
         (refuse(503, "unavailable"), "busy", "down"),
@@ -97,7 +100,8 @@ async def test_a_peer_that_stays_away_is_asked_less_and_less_often():
         (say(200, {"epoch": "e", "version": "0.9.0", "homes": ["alice", "bob"]}), "conflict", "refused"),
     ],
 )
-async def test_a_hello_that_opens_nothing_says_why_and_what_to_do(turn, word, state):
+async def test_a_hello_that_opens_nothing_says_why_and_what_to_do(turn, word, state, monkeypatch):
+    monkeypatch.setattr(gate, "PAIRING_S", 0.0)
     async with FakePeer() as peer:
         peer.next("hello", *[turn] * 100)
         async with running(peer) as rig:
@@ -107,6 +111,27 @@ async def test_a_hello_that_opens_nothing_says_why_and_what_to_do(turn, word, st
             assert rig.error["detail"]
             assert rig.error["remedy"]
             assert rig.engine.epochs == []
+
+
+async def test_a_token_that_the_peer_takes_up_a_moment_later_is_no_news(monkeypatch):
+    monkeypatch.setattr(gate, "PAIRING_S", 3_600.0)
+    async with FakePeer() as peer:
+        peer.next("hello", *[refuse(401, "unauthorized")] * 3)
+        async with running(peer) as rig:
+            await until(lambda: peer.calls["hello"] == 2)
+            assert (rig.link.status()["state"], rig.link.status()["error"]) == ("down", None)
+            await rig.up()
+            assert rig.words == ["link_up"]
+
+
+async def test_a_token_that_was_known_once_and_is_no_more_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(gate, "PAIRING_S", 3_600.0)
+    async with FakePeer() as peer, running(peer) as rig:
+        await rig.up()
+        peer.next("hello", *[refuse(401, "unauthorized")] * 100)
+        rig.link._gate.suspect()
+        await until(lambda: rig.words == ["link_up", "link_down"])
+        assert rig.error["word"] == "wrong_token"
 
 
 async def test_an_agent_at_home_on_both_hosts_is_an_event_and_nothing_is_sent():
@@ -132,7 +157,8 @@ async def test_a_wrong_certificate_names_both_fingerprints(tls, other_tls):
 async def test_a_port_without_tls_says_so(tls):
     async with FakePeer() as plain:
         rig = Rig(plain, tls.client)
-        rig.client._base = plain.url.replace("http:", "https:")
+        rig.client._url = URL(plain.url.replace("http:", "https:"))
+        await rig.client.renew()
         job = asyncio.get_running_loop().create_task(rig.link.run())
         await until(lambda: rig.words)
         assert rig.error["word"] == "tls_failed"
@@ -188,7 +214,7 @@ async def test_a_payload_that_comes_during_the_check_waits_for_its_end():
 
 
 async def test_a_peer_that_stops_answering_is_reached_again_over_new_connections(monkeypatch):
-    monkeypatch.setattr("handoffd.link.client.HELLO_TOTAL_S", 0.2)
+    monkeypatch.setattr("handoffd.link.client.HELLO_TOTAL_S", 1.0)
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()
         old = rig.client._lane
@@ -202,7 +228,7 @@ async def test_the_next_payload_finds_a_connection_open_beside_the_hanging_poll(
     async with FakePeer(tls.server) as peer, running(peer, tls.client) as rig:
         await until(lambda: peer.calls["states"] == 2)
         await until(lambda: peer.calls["hello"] == 2 and peer.busy == 1)
-        idle = rig.client._lane.session.connector._conns
+        idle = rig.client._lane._connector._conns
         await until(lambda: sum(map(len, idle.values())) == 1)
 
 
@@ -252,5 +278,5 @@ def test_every_word_of_trouble_is_explained_in_the_documentation():
     source = Path(trouble.__file__).read_text()
     words = set(re.findall(r'(?:Trouble\(|return )"([a-z_]+)"', source)) | {"unreachable", "tls_failed"}
     page = (Path(__file__).parents[3] / "docs" / "link.md").read_text()
-    assert len(words) == 11
+    assert len(words) == 12
     assert [word for word in sorted(words) if f"| `{word}` |" not in page] == []

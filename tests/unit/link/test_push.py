@@ -4,20 +4,27 @@ import asyncio
 
 import pytest
 import uvloop
+from aiohttp import web
 from tests.unit.link.fake_peer import (
     FakePeer,
+    Turn,
     admit_then_reset,
     bad_json,
+    behave,
     gated,
     proxy_503,
     refuse,
     reset,
+    say,
 )
 from tests.unit.link.rig import running, until
 
 from handoffd.custody.message import Attempt, Debts
+from handoffd.link import gate
 from handoffd.protocol.name import TransferId
 from handoffd.protocol.reason import Reason, State
+
+pytestmark = pytest.mark.usefixtures("brisk")
 
 
 async def test_a_fresh_payload_arrives_byte_for_byte_and_its_attempt_is_settled():
@@ -63,6 +70,45 @@ async def test_offers_of_one_moment_leave_as_one_batch():
         assert [peer.store[tid] for tid in tids] == payloads
         assert peer.sizes == [40]
         assert peer.calls["start"] == 0
+
+
+@pytest.mark.parametrize(
+    "turn", [refuse(413, "too_large"), refuse(403, "forbidden"), refuse(400, "bad_request"), say(413, {})]
+)
+async def test_a_batch_refused_as_a_whole_goes_one_by_one_and_only_the_guilty_one_is_refused(turn: Turn):
+    guilty = b'{"guilty": 1}'
+
+    async def one(peer: FakePeer, request: web.Request) -> web.StreamResponse:
+        refused = await request.read() == guilty
+        return await (refuse(413, "too_large") if refused else behave)(peer, request)
+
+    async with FakePeer() as peer, running(peer) as rig:
+        await rig.up()
+        peer.next("batch", turn)
+        peer.next("start", *[one] * 5)
+        payloads = [b'{"n": %d}' % n for n in range(4)]
+        tids = [rig.take(data) for data in (*payloads, guilty)]
+        await until(lambda: len(rig.engine.settled) == 10)
+        assert peer.calls["batch"] == 1
+        assert sorted(peer.store.values()) == payloads
+        refused = [one for one in rig.engine.settled if one.status == 413 and one.attempt is Attempt.NOT_ADMITTED]
+        assert [one.tid for one in refused] == tids[-1:]
+
+
+async def test_batches_are_tried_again_after_the_link_was_lost():
+    async with FakePeer() as peer, running(peer) as rig:
+        await rig.up()
+        peer.next("batch", refuse(413, "too_large"))
+        tids = [rig.take(b'{"n": %d}' % n) for n in range(3)]
+        await until(lambda: all(Attempt.ADMITTED in rig.engine.attempts(tid) for tid in tids))
+        assert peer.calls["batch"] == 1
+        peer.next("start", refuse(503, "unavailable", "0"))
+        rig.take(b"{}")
+        await until(lambda: rig.link.status()["state"] == "up" and len(peer.store) == 4)
+        for n in range(3, 6):
+            rig.take(b'{"n": %d}' % n)
+        await until(lambda: len(peer.store) == 7)
+        assert peer.calls["batch"] == 2
 
 
 async def test_what_queues_while_requests_are_under_way_forms_the_next_batch():
@@ -124,7 +170,8 @@ async def test_the_backlog_is_carried_after_the_link_came_up():
 
 
 @pytest.mark.parametrize("first", [True, False])
-async def test_an_attempt_that_could_not_be_made_says_why_and_what_to_do(first):
+async def test_an_attempt_that_could_not_be_made_says_why_and_what_to_do(first, monkeypatch):
+    monkeypatch.setattr(gate, "PAIRING_S", 0.0)
     async with FakePeer() as peer:
         peer.next("hello", *[refuse(401, "unauthorized")] * 100)
         async with running(peer) as rig:
@@ -217,6 +264,22 @@ async def test_another_epoch_closes_the_attempt_and_is_noted_only_after_a_fresh_
         assert rig.engine.epochs == ["epoch-1", "epoch-2"]
 
 
+async def test_what_was_taken_before_the_first_hello_is_not_sent_to_a_new_tree():
+    """Custody has ended it, for its attempt was opened under the epoch noted before (section 8)."""
+    async with FakePeer() as peer:
+        greeted = asyncio.Event()
+        peer.next("hello", gated(greeted))
+        async with running(peer, prepare=lambda rig: rig.engine.epochs.append("epoch-0")) as rig:
+            await until(lambda: peer.calls["hello"])
+            tid = rig.take(b"{}")
+            rig.engine.on_hello = lambda _: setattr(rig.engine.entries[TransferId(tid)], "over", True)
+            greeted.set()
+            await rig.up()
+            await until(lambda: rig.engine.attempts(TransferId(tid)))
+            assert rig.engine.attempts(TransferId(tid)) == [Attempt.NOT_SENT]
+            assert peer.store == {}
+
+
 async def test_an_admission_under_another_epoch_proves_nothing():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()
@@ -255,9 +318,10 @@ async def test_an_answer_that_outlived_its_epoch_proves_nothing():
 async def test_the_peers_wish_for_a_pause_is_respected():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()
-        peer.next("start", refuse(429, "rate_limited", retry_after="60"))
+        peer.next("start", refuse(429, "rate_limited", retry_after="60", detail="enough are open here"))
         first = rig.take(b"[1]")
         await until(lambda: rig.engine.attempts(first))
+        assert "enough are open here" in str(rig.link.status()["busy"])
         second = rig.take(b"[2]")
         await until(lambda: rig.engine.attempts(second))
         assert rig.engine.attempts(first) == [Attempt.NOT_ADMITTED]
@@ -272,6 +336,7 @@ async def test_a_short_pause_ends_by_itself():
         peer.next("start", refuse(503, "unavailable"))
         tid = rig.take(b"{}")
         await until(lambda: rig.engine.attempts(tid) == [Attempt.NOT_ADMITTED, Attempt.ADMITTED])
+        assert rig.link.status()["busy"] is None
 
 
 async def test_what_cannot_wait_here_goes_back_to_custody(monkeypatch):

@@ -51,6 +51,15 @@ def test_no_greeting_raises_anything_else(body):
     assert read_hello(200, body, None, frozenset(), "0.1.0") is not None
 
 
+@pytest.mark.parametrize("challenge", [None, 7, "", "c" * 65, "a\r\nX: b", "a b", "\u00e9"])
+def test_a_challenge_that_no_header_can_hold_is_none(challenge):
+    assert read_greeting({**HELLO, "challenge": challenge}).challenge == ""
+
+
+def test_a_challenge_is_read():
+    assert read_greeting({**HELLO, "challenge": "c" * 64}).challenge == "c" * 64
+
+
 def test_states_are_read():
     page = read_states({"states": {T: RECORD}, "cursor": "7", "reset": True})
     assert (page.records.good[0].state, page.cursor, page.reset) == (State.STORED, "7", True)
