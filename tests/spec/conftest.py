@@ -9,10 +9,16 @@ from tests.unit.custody.pair import Pair
 
 
 @pytest.fixture
-def pair() -> Iterator[Pair]:
-    """On memory instead of a disk where there is some: what an fsync costs is not what is tested."""
+def in_memory() -> Iterator[Path]:
+    """A directory in memory instead of on a disk where there is some: what an fsync costs is not what is tested."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
-        made = Pair(Path(directory))
-        yield made
-        made.close()
+        yield Path(directory)
+
+
+@pytest.fixture
+def pair(in_memory: Path) -> Iterator[Pair]:
+    """Two hosts, started, in memory."""
+    made = Pair(in_memory)
+    yield made
+    made.close()

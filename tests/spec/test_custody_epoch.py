@@ -85,6 +85,7 @@ def test_a_tombstone_for_what_was_sent_means_that_it_was_lost(pair: Pair) -> Non
     tid, _ = pair.cross()
     pair.a.engine.mirror([Mirror(B, Record(tid, State.REVOKED, B, "", reason=Reason.REVOKED))])
     assert pair.a.outcome()["reason"] == "peer_lost_state"
+    assert pair.a.outcome()["detail"] == "the peer no longer knows what it had stored"
 
 
 def test_a_tombstone_for_what_was_only_maybe_sent_is_a_verdict(pair: Pair) -> None:

@@ -12,6 +12,7 @@ from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import Reason, State
 from handoffd.protocol.record import Record
+from handoffd.protocol.timing import EXPIRY_GRACE_S, REVOKE_AFTER_S
 
 A, B = HostName("host-a"), HostName("host-b")
 DAY_S = 86_400.0
@@ -200,6 +201,15 @@ def test_another_peers_transfer_is_none_of_its_business(pair: Pair) -> None:
     assert pair.b.names("handoff") == [name]
 
 
+def test_a_revoke_of_what_this_host_sends_itself_writes_no_tombstone(pair: Pair) -> None:
+    data = payload()
+    pair.a.drop(X, data)
+    pair.a.tick()
+    (records,) = pair.a.engine.revoke([Batch(HostName("host-b"), (transfer_id(data),))])
+    assert [record and record.reason for record in records] == [Reason.UNROUTABLE]
+    assert pair.a.outcomes() == []
+
+
 def test_a_revoke_that_the_disk_refused_is_still_a_revoke_later(pair: Pair) -> None:
     tid, _ = pair.cross()
     pair.b.faults.failing = Failing(frozenset({"create"}), 1, 1, 28)
@@ -272,6 +282,70 @@ def test_withdrawing_a_claimed_one_says_that_it_is_claimed(pair: Pair) -> None:
     assert pair.a.engine.record([tid])[0].state is State.CLAIMED  # type: ignore[union-attr]
 
 
+def wishes(pair: Pair) -> list[str]:
+    return pair.a.names("relay/wish")
+
+
+def test_a_wish_to_withdraw_outlives_a_crash(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    pair.a.engine.withdraw([tid])
+    assert wishes(pair) == [tid]
+    pair.a.restart()
+    pair.greet(pair.a, pair.b)
+    pair.follow()
+    assert [host.outcome()["reason"] for host in (pair.a, pair.b)] == ["revoked", "revoked"]
+    assert wishes(pair) == []
+
+
+def test_what_was_withdrawn_before_a_crash_is_not_offered_again(pair: Pair) -> None:
+    tid = taken(pair).tid
+    settle(pair.a, tid, Attempt.UNKNOWN)
+    pair.a.engine.withdraw([tid])
+    pair.a.restart()
+    pair.greet(pair.a, pair.b)
+    pair.a.tick(10.0)
+    assert pair.offers(pair.a, pair.b) == []
+    assert pair.a.engine.debts([B])[0].revoke == (tid,)
+
+
+def test_a_wish_of_what_has_ended_goes_at_the_next_start(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    pair.a.engine.withdraw([tid])
+    pair.follow()
+    (pair.a.root / "relay/wish" / tid).touch()  # the power cut brought it back
+    (pair.a.root / "relay/wish/notes").touch()
+    pair.a.restart()
+    assert wishes(pair) == ["notes"]  # what we would not write is not ours to remove
+
+
+def test_what_ends_at_once_needs_no_wish(pair: Pair) -> None:
+    tid = taken(pair).tid
+    settle(pair.a, tid, Attempt.NOT_SENT)
+    pair.a.faults.calls.clear()
+    pair.a.engine.withdraw([tid])
+    assert pair.a.faults.calls["create"] == 2  # the outcome and the reason beside the file
+
+
+def test_what_was_withdrawn_in_flight_ends_once_no_byte_of_it_is_out(pair: Pair) -> None:
+    tid = taken(pair).tid
+    pair.a.engine.withdraw([tid])
+    assert pair.a.outcomes() == []
+    settle(pair.a, tid, Attempt.NOT_SENT)
+    pair.a.tick()
+    assert (pair.a.outcome()["reason"], pair.a.outcome()["delivered"]) == ("revoked", "never_sent")
+    assert pair.a.outcome()["detail"] == "withdrawn before it left"
+    assert wishes(pair) == []
+
+
+def test_a_wish_that_the_disk_refuses_is_asked_for_all_the_same(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    pair.a.faults.failing = Failing(frozenset({"move"}), 1, 1, 28)
+    pair.a.engine.withdraw([tid])
+    assert wishes(pair) == []
+    assert "a restart would forget it" in pair.a.journal.lines[-1]["detail"]
+    assert pair.a.engine.debts([B])[0].revoke == (tid,)
+
+
 def test_a_silent_peer_means_in_doubt_and_after_seven_days_unknown(pair: Pair) -> None:
     settle(pair.a, taken(pair).tid, Attempt.UNKNOWN)
     pair.a.tick(63.0)
@@ -282,6 +356,24 @@ def test_a_silent_peer_means_in_doubt_and_after_seven_days_unknown(pair: Pair) -
     assert pair.a.outcomes() == []  # a host that slept for a week gives the peer a minute to speak
     pair.a.tick(50.0)
     assert (pair.a.outcome()["reason"], pair.a.outcome()["delivered"]) == ("outcome_unknown", "unknown")
+
+
+def test_in_doubt_is_journalled_of_what_the_peer_has_too_and_once(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    pair.a.tick(60.0 + REVOKE_AFTER_S + EXPIRY_GRACE_S - 1.0)
+    assert "in_doubt" not in pair.a.journal.words()
+    pair.a.tick(2.0)
+    pair.a.tick(60.0)
+    assert [line["tid"] for line in pair.a.journal.lines if line["event"] == "in_doubt"] == [tid]
+
+
+def test_a_claim_that_takes_its_time_is_not_in_doubt(pair: Pair) -> None:
+    pair.cross()
+    pair.b.claim()
+    pair.b.tick()
+    pair.follow()
+    pair.a.tick(3_600.0)
+    assert "in_doubt" not in pair.a.journal.words()
 
 
 def test_an_operator_may_give_up_and_later_verdicts_are_ignored(pair: Pair) -> None:

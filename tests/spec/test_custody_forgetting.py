@@ -1,10 +1,12 @@
 """docs/custody.md section 12: forgetting."""
 
+import json
+import os
 from dataclasses import replace
 
 from tests.unit.custody.pair import Host, Pair, payload
 
-from handoffd.custody.message import Arrival, Batch, Mirror
+from handoffd.custody.message import Arrival, Batch, Mirror, StatesQuery
 from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import Reason, State
@@ -138,3 +140,22 @@ def test_an_outcome_that_waits_for_its_artefact_is_not_deleted_for_its_age(pair:
     pair.a.engine.mirror([Mirror(B, Record(tid, State.COMPLETED, B, "", reason=Reason.COMPLETED, artefact=artefact))])
     later(pair.a, 11 * DAY_S)
     assert len(pair.a.outcomes()) == 1
+
+
+def test_after_a_restart_nothing_is_forgotten_before_its_artefact_came(pair: Pair) -> None:
+    """A relay would delete it: it keeps the only copy on the way."""
+    tid, name = pair.cross()
+    pair.b.claim()
+    final = json.dumps({**json.loads(pair.b.read(f"claimed/{name}")), "transcript": [{"role": "user", "text": "bye"}]})
+    pair.b.write(f"claimed/{name}", final.encode())
+    os.rename(pair.b.root / "claimed" / name, pair.b.root / "archive" / name)
+    pair.b.tick(3.0)
+    (news,) = pair.b.engine.states([StatesQuery(A, {tid: State.STORED}, None)])
+    pair.a.engine.mirror([Mirror(B, record, 0) for record in news.records])
+    assert pair.a.outcome()["artefact"]
+    pair.a.restart()
+    pair.greet(pair.a, pair.b)
+    (debts,) = pair.a.engine.debts([B])
+    assert (debts.fetch, debts.forget) == ((tid,), ())
+    pair.follow()
+    assert final.encode() in [pair.a.read(f"archive/{one}") for one in pair.a.names("archive")]

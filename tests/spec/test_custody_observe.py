@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.faulty import Failing
-from tests.unit.custody.pair import Host, Pair, payload
+from tests.unit.custody.pair import START, Host, Pair, payload
 
 from handoffd.protocol.name import TransferId
 from handoffd.protocol.payload import transfer_id
@@ -71,6 +71,16 @@ def test_a_claim_under_another_name_shows_by_the_link_count(pair: Pair) -> None:
     pair.b.tick()
     assert state(pair.b, tid) is State.CLAIMED
     assert pair.b.faults.calls["sync_all"] == 1
+
+
+def test_what_an_agent_holds_under_a_name_unknown_never_vanishes(pair: Pair) -> None:
+    tid, name = pair.cross()
+    os.mkdir(pair.b.root / "elsewhere")
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / "elsewhere" / "mine.json")
+    for _ in range(120):
+        pair.b.tick(1.0)
+    assert pair.b.outcomes() == []
+    assert state(pair.b, tid) is State.CLAIMED
 
 
 def test_a_file_still_in_handoff_is_no_claim_whatever_lies_in_claimed(pair: Pair) -> None:
@@ -217,6 +227,22 @@ def test_what_never_parses_is_an_artefact_after_two_seconds(pair: Pair) -> None:
     assert pair.b.outcome()["artefact"]["size"] == 8
 
 
+def test_a_half_that_never_became_whole_is_looked_at_no_more_once_its_handoff_has_ended(pair: Pair) -> None:
+    data = payload()
+    _, name, root = claimed(pair, data)
+    half = f"1795168801-bob-alice-{label(data)}.json"
+    pair.b.write(f"archive/{half}", b'{"hmac": ')
+    pair.b.engine.look([{"archive": {half}}])
+    assert pair.b.outcomes() == []
+    os.rename(root / "claimed" / name, root / "archive" / name)
+    for _ in range(2):
+        pair.b.tick()
+    assert pair.b.outcome()["reason"] == "completed"
+    pair.b.faults.calls.clear()
+    pair.b.tick()
+    assert pair.b.faults.calls["read"] == 0
+
+
 def test_claimed_and_ended_between_two_looks_both_are_told_in_order(pair: Pair) -> None:
     _, name = pair.cross()
     pair.b.claim()
@@ -234,6 +260,56 @@ def test_a_rejecting_agents_words_become_the_detail(pair: Pair, field: str) -> N
     (root / "claimed" / name).unlink()
     pair.b.tick()
     assert pair.b.outcome()["detail"] == "x" * 500
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (b'{"detail": "no time"}', "no time"),
+        (b'{"reason": "expired"}', "expired"),
+        (b'{"detail": "no time", "reason": "expired"}', "no time"),
+        (b"no \xff time\n", "no \ufffd time"),
+    ],
+)
+def test_words_beside_the_file_become_the_detail(pair: Pair, reason: bytes, words: str) -> None:
+    _, name, root = claimed(pair)
+    pair.b.write(f"rejected/{name}.reason", reason)
+    os.rename(root / "claimed" / name, root / "rejected" / name)
+    pair.b.tick()
+    assert (pair.b.outcome()["reason"], pair.b.outcome()["detail"]) == ("rejected_by_agent", words)
+
+
+def test_the_hint_of_the_name_that_left_shows_a_claim_too(pair: Pair) -> None:
+    tid, _ = pair.cross()
+    pair.b.engine.look([{"handoff": {pair.b.claim()}}])
+    assert state(pair.b, tid) is State.CLAIMED
+
+
+def changed(directory: Path, at_s: float) -> None:
+    """Let names have come and gone there at this time, long enough ago to count."""
+    os.utime(directory, (at_s, at_s))
+
+
+def listings(pair: Pair, seconds: float) -> int:
+    """Let time pass at B; return how often it listed one of the agents' last directories."""
+    before = pair.b.faults.calls["names"]
+    pair.b.tick(seconds)
+    return pair.b.faults.calls["names"] - before - 1  # handoff/, once a tick
+
+
+def test_the_last_directories_are_listed_for_what_is_unaccounted_for_two_seconds_and_again_when_they_change(
+    pair: Pair,
+) -> None:
+    _, name = pair.cross()
+    (pair.b.root / "handoff" / name).unlink()
+    for directory in ("archive", "rejected", "claimed"):
+        changed(pair.b.root / directory, START - 3_600.0)
+    assert [listings(pair, seconds) for seconds in (0.0, 1.0, 0.5)] == [0, 0, 0]
+    assert listings(pair, 4.5) == 3
+    assert listings(pair, 1.0) == 0
+    (pair.b.root / "archive/another.json").write_bytes(b"{}")
+    changed(pair.b.root / "archive", START - 1_800.0)
+    assert listings(pair, 1.0) == 1
 
 
 def test_a_very_long_name_ends_it_at_both_ends(pair: Pair) -> None:
@@ -340,3 +416,14 @@ def test_other_peoples_files_mean_nothing(pair: Pair, place: str) -> None:
     pair.b.engine.look([{place: set()}])
     pair.b.tick(5.0)
     assert state(pair.b, tid) is State.CLAIMED
+
+
+def test_a_file_that_only_begins_like_an_archived_one_ends_nothing(pair: Pair) -> None:
+    """Agents archive as `{unix}-{from}-{to}-{handoff_id}.json`; of that nothing may be missing."""
+    pair.cross()
+    pair.b.claim()
+    pair.b.tick()
+    for name in ("1795168801-note.json", "note-bob-alice.json"):
+        pair.b.write(f"archive/{name}", b"{}")
+        pair.b.engine.look([{"archive": {name}}])
+    assert pair.b.outcomes() == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,14 @@ def test_a_request_for_another_epoch_is_refused_and_nothing_is_done(pair: Pair) 
 def test_a_peer_may_send_only_from_its_own_agents(pair: Pair) -> None:
     (answer,) = post(pair, payload(sender="mallory"))
     assert (answer.status, answer.problem) in [(403, Problem.FORBIDDEN), (422, None)]
+    assert pair.b.names("handoff") == []
+
+
+def test_a_peer_may_not_send_from_another_peers_agents(pair: Pair) -> None:
+    peers = {**pair.b.settings.peers, HostName("host-c"): frozenset({AgentName("erin")})}
+    pair.b.engine.configure([replace(pair.b.settings, peers=peers)])
+    (answer,) = post(pair, payload(sender="erin"))
+    assert (answer.status, answer.problem, answer.final) == (403, Problem.FORBIDDEN, False)
     assert pair.b.names("handoff") == []
 
 
@@ -152,6 +161,21 @@ def test_an_ended_one_is_answered_with_its_outcome_for_ever(pair: Pair) -> None:
 # ---------------------------------------------------------------- b4 to b7
 
 
+def test_what_is_late_once_it_is_flushed_waits_for_the_janitor(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    flush = pair.b.fs.sync_directories
+
+    def slow(directories: Iterable[str]) -> None:
+        flush(directories)
+        pair.b.clock.advance(100.0)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(pair.b.fs, "sync_directories", slow)
+        (answer,) = post(pair, payload(ttl_s=60.0))
+    assert (answer.status, pair.b.names("handoff")) == (202, [])
+    pair.b.tick()
+    assert pair.b.outcome()["reason"] == "expired"
+
+
 def test_the_receipt_is_a_hard_link_of_the_published_file(pair: Pair) -> None:
     _, name = pair.cross()
     receipt = os.stat(pair.b.root / "relay/inbox/host-a" / name)
@@ -174,6 +198,40 @@ def test_b_flushes_file_then_inbox_before_it_publishes(pair: Pair) -> None:
         "sync_directories relay/inbox/host-a",
         "move relay/inbox/host-a",
     ]
+
+
+def test_b_fills_the_file_that_was_made_when_nobody_waited(pair: Pair) -> None:
+    pair.b.engine.prepare()
+    pair.b.engine.prepare()
+    (made,) = pair.b.names("relay/tmp")
+    inode = (pair.b.root / "relay/tmp" / made).stat().st_ino
+    (first, second) = [post(pair, payload())[0] for _ in range(2)]
+    assert (first.status, second.status) == (201, 201)
+    assert pair.b.names("relay/tmp") == []
+    assert inode in {(pair.b.root / "handoff" / name).stat().st_ino for name in pair.b.names("handoff")}
+
+
+def test_a_file_made_ahead_that_somebody_removed_costs_one_more_try(pair: Pair) -> None:
+    pair.b.engine.prepare()
+    for name in pair.b.names("relay/tmp"):
+        (pair.b.root / "relay/tmp" / name).unlink()
+    data = payload()
+    assert [post(pair, data)[0].status for _ in range(2)] == [503, 201]
+
+
+def test_no_file_is_made_ahead_on_a_full_disk_and_payloads_come_in_when_there_is_room(pair: Pair) -> None:
+    pair.b.faults.failing = Failing(frozenset({"prepare"}), 1, 1, 28)
+    pair.b.engine.prepare()
+    assert pair.b.names("relay/tmp") == []
+    assert post(pair, payload())[0].status == 201
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_file_made_ahead_goes_at_the_next_start(pair: Pair, power: bool) -> None:
+    pair.b.engine.prepare()
+    (pair.b.power_cut if power else pair.b.crash)()
+    pair.b.start()
+    assert pair.b.names("relay/tmp") == []
 
 
 def test_a_squatter_on_the_published_name_is_quarantined(pair: Pair) -> None:
@@ -360,6 +418,12 @@ def test_only_the_winner_ends_an_accepted_one(pair: Pair) -> None:
     assert pair.b.engine.finish([Finish(AgentName("dora"), tid, reject=False)])[0].status == 404
 
 
+def test_what_nobody_accepted_is_ended_by_nobody(pair: Pair) -> None:
+    tid, name = pair.cross()
+    assert (finish(pair, tid).status, finish(pair, tid).problem) == (409, Problem.NOT_CLAIMED_BY_YOU)
+    assert (pair.b.names("handoff"), pair.b.outcomes()) == ([name], [])
+
+
 def test_an_artefact_stored_before_a_crash_is_found_by_the_retry(pair: Pair) -> None:
     tid, _ = pair.cross()
     accept(pair, tid)
@@ -382,3 +446,12 @@ def test_a_party_may_read_its_record_and_nobody_else(pair: Pair) -> None:
         Lookup(Principal("@dora", AgentName("dora"), frozenset()), tid),
     ]
     assert [answer.status for answer in pair.b.engine.lookup(asks)] == [200, 200, 404, 404]
+
+
+def test_bytes_that_are_no_longer_the_payload_are_handed_to_nobody(pair: Pair) -> None:
+    """Somebody rewrote the published file in place (section 17): what was signed is not what is there."""
+    tid, name = pair.cross()
+    (pair.b.root / "handoff" / name).write_bytes(b"{}")
+    assert pair.b.engine.poll([Poll(ALICE)])[0].status == 204
+    answer = accept(pair, tid)
+    assert (answer.status, answer.data, answer.tid) == (503, None, tid)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.faulty import Failing
-from tests.unit.custody.pair import Host, Pair, payload
+from tests.fakes.order import in_order, recorded
+from tests.unit.custody.pair import Pair, payload
 
 from handoffd.custody import filesystem
 from handoffd.custody.filesystem import FlushFailed
-from handoffd.custody.message import Accept, Finish
+from handoffd.custody.message import Accept, Coming, Finish, Hello, News, Offer
 from handoffd.protocol.name import AgentName, Nonce
 from handoffd.protocol.reason import Reason, State
 
@@ -21,30 +22,6 @@ DOORS = ("filesystem", "layout", "reading", "remains")
 RENAMES = re.compile(r"\bos\.(rename|replace|renames|link|unlink|remove|fsync|open)\b|shutil\.|Path\.(rename|replace)")
 
 
-def recorded(host: Host) -> list[str]:
-    """Let every later verb of this host be written down, with the directories it touched."""
-    order: list[str] = []
-    inner = host.fs._do
-
-    def note(verb: str, act: object, *names: str) -> object:
-        places = [name for name in names if name.startswith(("relay", "handoff", "claimed", "archive", "rejected"))]
-        order.append(" ".join([verb, *places]))
-        return inner(verb, act, *names)  # type: ignore[arg-type]
-
-    host.fs._do = note  # type: ignore[method-assign, assignment]
-    return order
-
-
-def in_order(order: list[str], *steps: str) -> bool:
-    """Tell whether the steps happened, each after the one before."""
-    at = -1
-    for step in steps:
-        if step not in order[at + 1 :]:
-            return False
-        at = order.index(step, at + 1)
-    return True
-
-
 @pytest.mark.parametrize("path", [path for path in CUSTODY.glob("*.py") if path.stem not in DOORS], ids=str)
 def test_r1_the_engine_reaches_the_disk_through_the_port_alone(path: Path) -> None:
     assert not RENAMES.search(path.read_text())
@@ -52,16 +29,67 @@ def test_r1_the_engine_reaches_the_disk_through_the_port_alone(path: Path) -> No
 
 def test_r2_a_take_flushes_bytes_before_the_move_and_names_before_the_offer(pair: Pair) -> None:
     order = recorded(pair.a)
+    told = pair.a.engine._tree
+
+    def hear() -> None:
+        order.extend("offer" for item in told.news if isinstance(item, Offer))
+
+    pair.a.engine.hand_over_early(hear)
     pair.cross()
     assert in_order(
         order,
         "sync_files handoff",
         "move handoff relay/outbox/host-b",
         "move relay/outbox/host-b relay/outbox/host-b",
-        "sync_directories handoff",
         "sync_directories relay/outbox/host-b",
+        "offer",
+        "sync_directories handoff",
         "move relay/outbox/host-b relay/sent/host-b",
     )
+    assert order.index("sync_directories relay/outbox/host-b") < order.index("offer")
+
+
+def test_what_may_go_is_told_in_the_middle_of_its_group(pair: Pair) -> None:
+    early: list[News] = []
+    pair.a.engine.hand_over_early(lambda: early.extend(pair.a.engine.drain_news()))
+    pair.a.drop("x.json", payload())
+    pair.a.tick()
+    (offer,) = (item for item in early if isinstance(item, Offer))
+    assert offer not in pair.a.engine.drain_news()
+    assert pair.post(pair.a, pair.b, [offer])[0].status == 201
+
+
+def test_r2_a_note_is_whole_and_named_durably_before_it_counts(pair: Pair) -> None:
+    order = recorded(pair.a)
+    assert pair.a.engine.hello([Hello(pair.b.name, "e" * 32)]) == [True]
+    assert in_order(order, "create relay/tmp", "exchange relay/tmp relay/peers", "sync_directories relay/peers")
+
+
+def test_a_payload_that_comes_alone_is_announced_before_it_is_flushed(pair: Pair) -> None:
+    order = recorded(pair.a)
+    early: list[News] = []
+
+    def hear() -> None:
+        news = pair.a.engine.drain_news()
+        order.extend(f"tell {type(item).__name__}" for item in news)
+        early.extend(news)
+
+    pair.a.engine.hand_over_early(hear)
+    data = payload()
+    pair.a.drop("x.json", data)
+    pair.a.tick()
+    steps = ["tell Coming", "sync_files handoff", "sync_directories relay/outbox/host-b", "tell Offer"]
+    assert [step for step in order if step in steps] == steps
+    coming, offer = (item for item in early if isinstance(item, Coming | Offer))
+    assert coming == Coming(offer.peer, offer.tid, len(data))
+
+
+@pytest.mark.parametrize("files", [[b"{}"], [payload(), payload()], [payload(to_agent="bob", from_agent="alice")]])
+def test_nothing_else_is_announced(pair: Pair, files: list[bytes]) -> None:
+    for number, data in enumerate(files):
+        pair.a.drop(f"{number}.json", data)
+    pair.a.tick()
+    assert not [item for item in pair.a.engine.drain_news() if isinstance(item, Coming)]
 
 
 def test_r3_stored_is_said_after_inbox_is_flushed(pair: Pair) -> None:
@@ -94,6 +122,16 @@ def test_r4_r5_pull_then_outcome_then_moves(pair: Pair) -> None:
         "move relay/inbox/host-a rejected",
         "unlink relay/inbox/host-a",
     )
+
+
+def test_r3_an_agents_end_is_flushed_before_it_is_recorded(pair: Pair) -> None:
+    pair.cross()
+    name = pair.b.claim()
+    pair.b.tick()
+    (pair.b.root / "claimed" / name).rename(pair.b.root / "archive" / name)
+    order = recorded(pair.b)
+    pair.b.tick()
+    assert in_order(order, "sync_directories archive", "create relay/tmp", "move relay/tmp relay/outcome")
 
 
 def test_r5_the_winners_end_is_durable_before_its_file_moves(pair: Pair) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable, Sequence
 
 import pytest
 from tests.fakes.faulty import Failing
@@ -145,6 +146,22 @@ def test_the_same_bytes_again_are_a_duplicate_without_a_record_of_their_own(pair
     assert json.loads(pair.a.read(f"rejected/{reason}"))["reason"] == "duplicate"
 
 
+def test_the_same_bytes_after_the_end_are_a_duplicate_too(pair: Pair) -> None:
+    data = payload()
+    pair.cross(data)
+    name = pair.b.claim()
+    os.rename(pair.b.root / "claimed" / name, pair.b.root / "archive" / name)
+    pair.b.tick()
+    pair.follow()
+    first = pair.a.outcome()
+    pair.a.drop(X, data)
+    pair.a.tick()
+    assert news(pair.a) == []
+    assert pair.a.outcome() == first
+    (reason,) = [name for name in pair.a.names("rejected") if name.endswith(".reason")]
+    assert json.loads(pair.a.read(f"rejected/{reason}"))["reason"] == "duplicate"
+
+
 def test_other_bytes_with_the_same_signature_are_a_variant(pair: Pair) -> None:
     data = payload()
     taken(pair, data)
@@ -203,6 +220,41 @@ def test_a_take_that_lost_the_race_takes_nothing(pair: Pair) -> None:
     assert news(pair.a) == []
 
 
+@pytest.fixture
+def overwrite(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], None]:
+    """Let a writer replace X between the look at it (a2) and the rename (a4)."""
+
+    def before_the_rename(data: bytes) -> None:
+        flush = pair.a.fs.sync_files
+
+        def sync_files(names: Sequence[tuple[str, str]]) -> list[OSError | None]:
+            monkeypatch.setattr(pair.a.fs, "sync_files", flush)
+            pair.a.drop(X, data)
+            return flush(names)
+
+        monkeypatch.setattr(pair.a.fs, "sync_files", sync_files)
+
+    return before_the_rename
+
+
+def test_what_is_sent_is_what_was_taken_not_what_was_looked_at(pair: Pair, overwrite: Callable[[bytes], None]) -> None:
+    second = payload()
+    pair.a.drop(X, payload())
+    overwrite(second)
+    pair.a.tick()
+    assert [(offer.tid, offer.data) for offer in news(pair.a)] == [(transfer_id(second), second)]
+
+
+def test_what_turns_out_to_be_local_goes_back(pair: Pair, overwrite: Callable[[bytes], None]) -> None:
+    local = payload("bob", "carol")
+    pair.a.drop(X, payload())
+    overwrite(local)
+    pair.a.tick()
+    assert news(pair.a) == []
+    assert pair.a.read(f"handoff/{X}") == local
+    assert pair.a.names("relay/outbox/host-b") == []
+
+
 # ---------------------------------------------------------------- push
 
 
@@ -236,6 +288,16 @@ def test_while_an_attempt_is_open_there_is_no_second_one(pair: Pair) -> None:
     taken(pair)
     pair.a.clock.advance(20.0)
     assert offers(pair.a) == ()
+
+
+def test_a_later_attempt_is_open_too(pair: Pair) -> None:
+    tid = taken(pair).tid
+    settle(pair.a, tid, Attempt.NOT_SENT)
+    pair.a.clock.advance(1.0)
+    assert len(offers(pair.a)) == 1
+    assert offers(pair.a) == ()
+    pair.a.tick(120.0)
+    assert pair.a.outcomes() == []
 
 
 def test_nothing_is_offered_past_expires_at(pair: Pair) -> None:
@@ -292,6 +354,13 @@ def test_an_admitted_one_moves_to_sent_with_the_peers_state(pair: Pair) -> None:
     assert pair.a.names("relay/outbox/host-b") == []
     assert pair.a.names("relay/sent/host-b") == [f"{tid}~{X}"]
     assert pair.a.engine.record([tid])[0].state is State.PUBLISHED  # type: ignore[union-attr]
+
+
+def test_an_admitted_one_moves_to_sent_though_the_answer_tells_no_more(pair: Pair) -> None:
+    tid = taken(pair).tid
+    settle(pair.a, tid, Attempt.ADMITTED, 201)
+    assert pair.a.names("relay/outbox/host-b") == []
+    assert pair.a.names("relay/sent/host-b") == [f"{tid}~{X}"]
 
 
 def test_a_final_answer_is_recorded_with_the_peers_reason(pair: Pair) -> None:
@@ -423,6 +492,17 @@ def test_an_artefacts_name_is_made_legal_and_free(pair: Pair, name: str) -> None
     pair.a.engine.land([Landing(tid, b"the end")])
     assert pair.a.read("archive/end.json") == b"older"
     assert len([one for one in pair.a.names("archive") if f".r{tid[:12]}.json" in one]) == 2
+
+
+def test_an_artefact_for_which_no_name_is_free_is_missing(pair: Pair) -> None:
+    tid = finish(pair, Artefact("end.json", transfer_id(b"the end"), 7))
+    for name in ("end.json", f"end.r{tid[:12]}.json"):
+        (pair.a.root / "archive" / name).write_bytes(b"older")
+    pair.a.engine.land([Landing(tid, b"the end")])
+    (line,) = (line for line in pair.a.journal.lines if line["event"] == "artefact_missing")
+    assert (line["tid"], line["detail"]) == (tid, "no free name for it")
+    assert X in pair.a.names("archive")
+    assert pair.a.names("relay/sent/host-b") == []
 
 
 def test_a_second_fetch_after_a_restart_finds_what_the_first_one_brought(pair: Pair) -> None:

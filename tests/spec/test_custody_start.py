@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from tests.fakes.faulty import Failing
+from tests.fakes.order import in_order, recorded
 from tests.unit.custody.pair import Host, Pair, X, payload
 
 from handoffd.custody.filesystem import FlushFailed
-from handoffd.custody.layout import UnsafeRoot
-from handoffd.custody.message import Accept, Offer
+from handoffd.custody.layout import AGENTS_DIRECTORIES, PROBE, PROBE_LINK, UnsafeRoot
+from handoffd.custody.message import Accept, Arrival, Finish, Offer
 from handoffd.protocol.name import AgentName, Nonce, TransferId
-from handoffd.protocol.reason import State
+from handoffd.protocol.reason import Reason, State
 
 INBOX = "relay/inbox/host-a"
 
@@ -55,6 +57,22 @@ def test_a_file_taken_with_no_bytes_after_a_power_cut_is_malformed(pair: Pair) -
     assert pair.a.outcome()["reason"] == "malformed"
 
 
+def test_the_name_that_a_power_cut_shows_again_in_handoff_ends_as_a_duplicate(pair: Pair) -> None:
+    data = payload()
+    pair.a.drop(X, data)
+    pair.a.tick()
+    (offer,) = pair.offers(pair.a, pair.b)
+    answers = pair.post(pair.a, pair.b, [offer])
+    pair.a.drop(X, data)  # A's handoff/ was not flushed when its power failed; the payload had left
+    restart(pair.a, power=True)
+    pair.a.tick()
+    (reason,) = (name for name in pair.a.names("rejected") if name.endswith(".reason"))
+    assert json.loads(pair.a.read(f"rejected/{reason}"))["reason"] == "duplicate"
+    assert state(pair.a, offer.tid) is State.QUEUED
+    assert [answer.status for answer in answers + pair.push()] == [201, 200]
+    assert len(pair.b.names("handoff")) == 1
+
+
 def test_a_fifo_under_a_taking_name_does_not_hang_the_start(pair: Pair) -> None:
     os.mkfifo(pair.a.root / "relay/outbox/host-b" / f"taking.0123456789abcdef~{X}")
     restart(pair.a, power=False)
@@ -68,6 +86,24 @@ def test_a_file_in_outbox_is_pushed_again(pair: Pair, power: bool) -> None:
     pair.a.tick()
     restart(pair.a, power=power)
     assert pair.push()[0].status == 201
+
+
+def test_other_bytes_of_what_has_ended_are_a_variant_after_a_start_at_either_end(pair: Pair) -> None:
+    """S is in memory only, and rebuilt from outcome/ (section 2)."""
+    data = payload(ttl_s=600.0)
+    pair.cross(data)
+    name = pair.b.claim()
+    os.rename(pair.b.root / "claimed" / name, pair.b.root / "archive" / name)
+    pair.b.tick()
+    pair.follow()
+    pair.a.restart()
+    pair.b.restart()
+    pair.a.drop("again.json", data + b"\n")
+    pair.a.tick()
+    assert [one["reason"] for one in pair.a.outcomes() if one["file"] == "again.json"] == ["variant"]
+    principal = pair.principal(pair.a)
+    (answer,) = pair.b.engine.admit([Arrival(principal, data + b"\n", epoch=pair.b.engine.epoch)])
+    assert (answer.status, answer.reason) == (409, Reason.VARIANT)
 
 
 @both
@@ -190,6 +226,27 @@ def test_a_claim_under_another_name_is_believed(pair: Pair, power: bool) -> None
     assert state(pair.b, tid) is State.CLAIMED
 
 
+@pytest.mark.parametrize("new_tree", [False, True], ids=["expires", "B loses its tree"])
+def test_a_claim_put_back_while_the_daemon_is_down_ends_and_stays_a_claim_at_a(pair: Pair, new_tree: bool) -> None:
+    """Section 17: B cannot know, and A never says "not delivered" after a claim."""
+    _, name = pair.cross()
+    pair.b.claim()
+    pair.b.tick()
+    pair.follow()
+    os.rename(pair.b.root / "claimed" / name, pair.b.root / "handoff" / name)
+    if new_tree:
+        shutil.rmtree(pair.b.root / "relay")
+    restart(pair.b, power=False)
+    assert pair.b.names("handoff") == ([] if new_tree else [name])
+    pair.advance(65.0)
+    pair.greet(pair.a, pair.b)
+    pair.follow()
+    assert pair.a.outcome()["reason"] == ("peer_lost_state" if new_tree else "expired")
+    assert pair.a.outcome()["delivered"] == "claimed"
+    assert pair.a.names("relay/sent/host-b") == pair.a.names("claimed") == []
+    assert "broken" not in pair.a.journal.words()
+
+
 @both
 def test_an_end_is_found(pair: Pair, power: bool) -> None:
     _, name = pair.cross()
@@ -197,6 +254,30 @@ def test_an_end_is_found(pair: Pair, power: bool) -> None:
     restart(pair.b, power=power)
     pair.b.tick()
     assert pair.b.outcome()["reason"] == "completed"
+
+
+@pytest.mark.parametrize(("place", "reason"), [("archive", "completed"), ("rejected", "rejected_by_agent")])
+def test_an_end_whose_bytes_a_power_cut_has_torn_is_an_end(pair: Pair, place: str, reason: str) -> None:
+    """The agent wrote other bytes, renamed them and removed its claim; only the names had reached the disk."""
+    data = payload()
+    _, name = pair.cross(data)
+    pair.b.claim()
+    pair.b.tick()
+    (pair.b.root / place / f"1795168801-bob-alice-{json.loads(data)['handoff_id']}.json").write_bytes(b"")
+    (pair.b.root / "claimed" / name).unlink()
+    restart(pair.b, power=True)
+    assert pair.b.outcome()["reason"] == reason
+
+
+@pytest.mark.parametrize("left", [0, 40, 10_000], ids=["empty", "a beginning", "whole"])
+def test_the_copy_of_a_claim_over_http_goes_with_its_end_even_torn(pair: Pair, left: int) -> None:
+    data = payload()
+    tid, name = pair.cross(data)
+    pair.b.engine.accept([Accept(AgentName("alice"), tid, Nonce("n1"))])
+    (pair.b.root / "claimed" / name).write_bytes(data[:left])
+    restart(pair.b, power=True)
+    pair.b.engine.finish([Finish(AgentName("alice"), tid, reject=False)])
+    assert (pair.b.names("claimed"), pair.b.outcome()["reason"]) == ([], "completed")
 
 
 @both
@@ -299,6 +380,14 @@ def test_a_power_cut_start_that_cannot_write_its_outcomes_does_not_finish(pair: 
 # ---------------------------------------------------------------- the start itself
 
 
+@pytest.mark.parametrize("directory", AGENTS_DIRECTORIES)
+def test_a_probe_that_was_cut_short_leaves_nothing(pair: Pair, directory: str) -> None:
+    (pair.b.root / directory / PROBE).write_bytes(b"")
+    os.link(pair.b.root / directory / PROBE, pair.b.root / "relay/tmp" / PROBE_LINK)
+    restart(pair.b, power=False)
+    assert (pair.b.names(directory), pair.b.names("relay/tmp")) == ([], [])
+
+
 def test_tmp_is_emptied(pair: Pair) -> None:
     (pair.a.root / "relay/tmp/part").write_bytes(b"x")
     restart(pair.a, power=False)
@@ -345,6 +434,16 @@ def test_a_stop_takes_back_what_is_unclaimed_and_leaves_the_mark(pair: Pair) -> 
     pair.b.engine.stop()
     assert (pair.b.names("handoff"), pair.b.names(INBOX)) == ([], [name, f"{name}.new"])
     assert pair.b.read("relay/boot") == b"clean\n"
+
+
+@pytest.mark.parametrize("directory", ["handoff", "claimed", "archive", "rejected", "relay/inbox/host-a"])
+def test_the_mark_is_left_after_all_that_it_vouches_for_is_flushed(pair: Pair, directory: str) -> None:
+    pair.cross()
+    order = recorded(pair.b)
+    pair.b.engine.stop()
+    assert in_order(
+        order, "move handoff relay/inbox/host-a", f"sync_directories {directory}", "exchange relay/tmp relay"
+    )
 
 
 def test_a_planned_reboot_is_no_power_cut(pair: Pair) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from handoffd.demo.stage import END_PATIENCE_S, LIMIT_S
 
 COMMAND = "import sys; from handoffd.__main__ import outcome; sys.exit(outcome(['demo']))"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * LIMIT_S)]
+DEADLINE_S = 60.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +57,11 @@ def verdicts(out: io.StringIO) -> list[str]:
     return [line.split()[0] for line in out.getvalue().splitlines() if line.startswith(("  ok  ", "  NO  "))]
 
 
+def let_pass(out: io.StringIO) -> int:
+    """Return how many transfers were not caught; each is a handoff more."""
+    return out.getvalue().count("lets this call pass and tries again")
+
+
 def test_everything_promised_is_seen_and_nothing_is_left(place):
     out = io.StringIO()
     assert play(out), out.getvalue()
@@ -67,7 +75,7 @@ def test_it_can_be_kept_for_a_look(place):
     assert play(out, keep=True), out.getvalue()
     (kept,) = place.iterdir()
     assert f"left for a look: {kept}" in out.getvalue()
-    assert len(list((kept / "bob-vm/shared/archive").glob("*.original"))) == 4
+    assert len(list((kept / "bob-vm/shared/archive").glob("*.original"))) == 4 + let_pass(out)
 
 
 def test_an_agent_that_archives_other_bytes_than_it_says_is_found_out(place, tmp_path):
@@ -86,8 +94,9 @@ def test_a_transfer_that_was_not_caught_is_let_pass_and_another_is_caught(monkey
     monkeypatch.setattr(kill, "_unread", lambda errand: missed.pop() if missed else see(errand))
     out = io.StringIO()
     assert play(out), out.getvalue()
-    assert out.getvalue().count("lets this call pass and tries again") == 1
-    assert "8 of 8 handoffs" in out.getvalue()
+    assert missed == []
+    assert (passed := let_pass(out)) >= 1, "and more where another program had the processor"
+    assert f"{7 + passed} of {7 + passed} handoffs" in out.getvalue()
 
 
 def test_an_agent_that_dies_is_named_and_its_traceback_is_kept(place, tmp_path):
@@ -123,6 +132,23 @@ def test_interrupted_it_ends_what_it_started_and_removes_its_directory(place, nu
     assert process.returncode == 130
     assert errors == "handoffd: interrupted; everything that ran was ended\n"
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("scene", ["1 ", "2 ", "4 "])
+def test_killed_it_leaves_no_process(place, scene):
+    """Whatever it is at, also with a daemon that it has stopped."""
+    with subprocess.Popen([sys.executable, "-m", "handoffd", "demo"], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith(scene):
+                break
+        assert processes_below(place)
+        if scene == "4 ":
+            assert any("holds the daemon still" in line for line in process.stdout)
+        process.kill()
+    deadline = time.monotonic() + DEADLINE_S
+    while left := processes_below(place):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
 
 
 def test_it_ends_by_itself_within_half_a_minute():

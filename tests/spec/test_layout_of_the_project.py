@@ -17,6 +17,7 @@ PAGES = [
         "docs/adr",
         "docs/news",
         "model",
+        "packaging",
         "requirements",
         "systemd",
         "integration",

@@ -4,6 +4,7 @@ Pretended are the names and places of the machines: `/etc`, `/srv` and the home 
 hosts and ports are this machine's, `sudo`, `scp` and `systemctl` are stand-ins. Everything else runs as written.
 """
 
+import contextlib
 import getpass
 import json
 import os
@@ -14,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from handoffd.demo.host import free_ports
+from handoffd.demo.host import held_ports
 
 PROJECT = Path(__file__).parents[2]
 README = PROJECT / "README.md"
@@ -80,7 +82,9 @@ class Machine:
         self.place = world / name
         for part in ("etc", "srv", "home", "systemd"):
             (self.place / part).mkdir(parents=True)
-        self.tls_port, self.local_port = free_ports()
+        ports = contextlib.ExitStack()
+        weakref.finalize(self, ports.close)
+        self.tls_port, self.local_port = ports.enter_context(held_ports())
         self.other: Machine | None = None
         self.background: list[subprocess.Popen[str]] = []
 
@@ -122,17 +126,18 @@ class Machine:
             start_new_session=True,
         )
 
-    def run(self, commands: str) -> str:
+    def run(self, commands: str, given: str = "") -> str:
         # Into a file: the daemon that a command leaves behind would keep a pipe open.
         with (self.place / "output").open("w+") as output:
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", self.here(commands)],
                 cwd=PROJECT,
                 env=self.environment(),
-                stdin=subprocess.DEVNULL,
+                input=given,
                 stdout=output,
                 stderr=output,
                 timeout=LIMIT_S,
+                text=True,
                 check=False,
             )
             output.seek(0)
@@ -178,12 +183,12 @@ class Guide:
         self.machines = machines
         self.left = blocks()
 
-    def follow(self, containing: str) -> dict[str, str]:
-        """Carry out the next block, which must hold these words."""
+    def follow(self, containing: str, given: str = "") -> dict[str, str]:
+        """Carry out the next block, which must hold these words; `given` is typed in."""
         block = self.left.pop(0)
         assert containing in block.commands
         hosts = HOSTS if block.host == "both" else (block.host,)
-        return {host: self.machines[host].run(self.without_installation(block)) for host in hosts}
+        return {host: self.machines[host].run(self.without_installation(block), given) for host in hosts}
 
     def start(self, containing: str) -> "subprocess.Popen[str]":
         """Start the next block, which goes on by itself."""
@@ -201,7 +206,12 @@ class Guide:
 
 
 def fingerprints(text: str) -> dict[str, str]:
-    return dict(re.findall(r"^(?:identity|peer) +(\S+) .*?(SHA256:\S+)$", text, re.MULTILINE))
+    return dict(re.findall(r"^  (\S+) +(SHA256:\S+)  agents", text, re.MULTILINE))
+
+
+def invite_in(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return next(line for line in process.stdout if line.startswith("handoffd1."))
 
 
 def test_every_block_of_commands_says_where_it_runs():
@@ -217,14 +227,16 @@ def test_the_guide_leads_to_a_handoff_between_two_machines(machines):
         guide.follow("handoffd init")
         config = machine.place / "etc/handoffd/handoffd.yaml"
         config.write_text(config.read_text().replace("0.0.0.0", "127.0.0.1"))
-    guide.follow("scp")
-    guide.follow("scp")
-
-    checked = guide.follow("handoffd check")
-    assert fingerprints(checked["bob-vm"]) == fingerprints(checked["alice-vm"])
-    assert set(fingerprints(checked["bob-vm"])) == set(HOSTS)
-
     guide.follow("systemctl enable")
+
+    inviting = guide.start("handoffd invite")
+    joined = guide.follow("handoffd join", invite_in(inviting))["alice-vm"]
+    invited = inviting.communicate(timeout=LIMIT_S)[0]
+    assert inviting.returncode == 0
+    bob.background.clear()
+    assert fingerprints(joined) == fingerprints(invited)
+    assert set(fingerprints(joined)) == set(HOSTS)
+
     guide.follow("bob-alice.secret")
     listener = guide.start("handoffd listen")
     sent = guide.follow("handoffd send")["bob-vm"]

@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.spec.daemon.rig import Host, Pair, ending
+from tests.spec.daemon.rig import DEADLINE_S, Host, Pair, ending
+from tests.spec.daemon.strangers import Strangers
+
+LIMIT_S = 5 * DEADLINE_S
+"""A test waits for several things, and each may take a busy machine long."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
 
 
 @pytest.fixture
@@ -50,3 +60,19 @@ def lone(place: Path) -> Iterator[Host]:
     host.init()
     with ending(host):
         yield host
+
+
+@pytest.fixture
+def stopped_two(place: Path) -> Iterator[Strangers]:
+    """Two such hosts whose daemons the test starts."""
+    strangers = Strangers(place)
+    with ending(*strangers.hosts):
+        yield strangers
+        strangers.end()
+
+
+@pytest.fixture
+def two(stopped_two: Strangers) -> Strangers:
+    """Two running daemons of hosts that do not know each other."""
+    stopped_two.start()
+    return stopped_two

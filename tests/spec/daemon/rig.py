@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,14 +34,17 @@ from handoffd.__main__ import outcome as command_line
 T = TypeVar("T")
 Told = dict[str, Any]
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 """Generous: a busy machine is no reason to fail."""
-EXPIRY_DEADLINE_S = 100.0
+EXPIRY_DEADLINE_S = 130.0
 """Where a handoff must expire: when the wall clock jumps, as in some virtual machines, expiry rests for 60 s."""
+SOON_S = 8.0
+"""A lifetime whose end a test waits for: long enough to arrive on a busy machine."""
 LOOK_EVERY_S = 0.01
-STOP_LIMIT_S = 30.0
+STOP_LIMIT_S = 60.0
 LOWEST_PORT, HIGHEST_PORT = 20_000, 32_000
 """Below what the kernel hands out for outgoing connections (32768 up)."""
+ESTABLISHED = "01"
 HANDOFFD = (sys.executable, "-P", "-m", "handoffd")
 SECRET = b"the two agents' secret"
 OURS = re.compile(r".*-r[0-9a-f]{64}\.json\Z")
@@ -114,7 +118,9 @@ class Host:
         self.root = directory / "shared"
         self.config = directory / "handoffd.yaml"
         self.log_file = directory / "log"
-        self.tls_port, self.local_port = free_ports()
+        ports = contextlib.ExitStack()
+        weakref.finalize(self, ports.close)
+        self.tls_port, self.local_port = ports.enter_context(held_ports())
         self.daemon: subprocess.Popen[bytes] | None = None
         self._commands: list[subprocess.Popen[bytes]] = []
 
@@ -139,6 +145,13 @@ class Host:
     def add(self, text: str) -> None:
         with self.config.open("a") as file:
             file.write(text)
+
+    def call_through(self, peer: "Host", port: int) -> None:
+        """Call a peer through something that listens on another port of loopback."""
+        stanza = self.directory / "peers.d" / f"{peer.name}.yaml"
+        text = stanza.read_text()
+        assert f"127.0.0.1:{peer.tls_port}" in text
+        stanza.write_text(text.replace(f"127.0.0.1:{peer.tls_port}", f"127.0.0.1:{port}"))
 
     def token(self, agent: str = "") -> str:
         return (self.directory / "tokens" / f"{agent or self.agent}.token").read_text().strip()
@@ -177,6 +190,12 @@ class Host:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def freeze(self) -> None:
+        """Hold the daemon still, all its threads, until SIGCONT."""
+        self.signal(signal.SIGSTOP)
+        tasks = Path(f"/proc/{self.pid}/task")
+        until(f"{self.name} stands still", lambda: all(_state(task) == "T" for task in tasks.iterdir()))
+
     def stop(self) -> int:
         """Stop in order; return the exit code."""
         self.signal(signal.SIGTERM)
@@ -214,16 +233,21 @@ class Host:
 
     # ------------------------------------------------------------ the command line
 
-    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+    def command(self, *words: str, limit_s: float = STOP_LIMIT_S) -> "subprocess.CompletedProcess[str]":
         """Run one command of the command line on this host's configuration."""
         command = [*HANDOFFD, *words, "--config", str(self.config)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=STOP_LIMIT_S, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
 
     def tell(self, *words: str) -> Any:
         """Run a command with --json and return what it says."""
         done = self.command(*words, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    def warnings(self) -> list[str]:
+        """Return the words of what `handoffd status` warns of, the most urgent first; with any it exits non-zero."""
+        told = json.loads(self.command("status", "--json").stdout)
+        return [warning["word"] for warning in told["warnings"]]
 
     def begin(self, *words: str) -> "subprocess.Popen[bytes]":
         """Start a command that goes on; it ends with the host."""
@@ -258,6 +282,11 @@ class Host:
 
     def post(self, path: str, body: bytes | None = None, **options: Any) -> Answer:
         return self.ask("POST", f"/api/v1/handoffs/{path}", body, **options)
+
+    def clients(self) -> int:
+        """Return how many connections to the port on loopback are open at both ends, by what the kernel says."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[1].endswith(f":{self.local_port:04X}") and row[3] == ESTABLISHED for row in rows)
 
     # ------------------------------------------------------------ what its files say
 
@@ -328,9 +357,16 @@ class Host:
         )
 
     def claim(self, tid: str) -> str:
-        name = self.published(tid)
-        os.rename(self.root / "handoff" / name, self.root / "claimed" / name)
-        return name
+        """Wait until T is claimable here, and claim it; one that a start takes back is published again."""
+
+        def claimed() -> str | None:
+            name = self.published(tid)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self.root / "handoff" / name, self.root / "claimed" / name)
+                return name
+            return None
+
+        return until(f"{tid[:8]} is claimed on {self.name}", claimed)
 
     def archive(self, name: str, as_name: str = "", *, appended: str = "") -> bytes:
         """End a claim as agents do: under another name, with a transcript that may have grown."""
@@ -405,6 +441,11 @@ def ending(*hosts: Host) -> Iterator[None]:
         assert host.alarms() == []
 
 
+def _state(task: Path) -> str:
+    # The name before it stands in parentheses and may hold anything.
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def _line(data: bytes) -> Told:
     """Return a line of the journal; one that a full disk or a kill tore says nothing."""
     with contextlib.suppress(ValueError):
@@ -413,15 +454,18 @@ def _line(data: bytes) -> Told:
     return {"torn": data}
 
 
-def free_ports() -> tuple[int, int]:
-    """Return two TCP ports nobody listens on."""
+@contextlib.contextmanager
+def held_ports() -> Iterator[tuple[int, int]]:
+    """Hold two TCP ports nobody listens on: who looks for a free one finds another, and a daemon can listen there."""
     with socket.socket() as one, socket.socket() as other:
-        return _bound(one), _bound(other)
+        yield _bound(one), _bound(other)
 
 
 def _bound(sock: socket.socket) -> int:
     for port in random.sample(range(LOWEST_PORT, HIGHEST_PORT), 100):
         with contextlib.suppress(OSError):
             sock.bind(("127.0.0.1", port))
+            # Only now, or two that look for a port would share it; a daemon's listener, which has this set, may.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             return port
     raise OSError(f"no free TCP port found between {LOWEST_PORT} and {HIGHEST_PORT}")

@@ -40,7 +40,7 @@ def test_a_sender_killed_after_the_take_sends_it_when_it_is_back(hardy_pair: Pai
 
 
 def test_a_sender_killed_before_it_hears_the_answer_asks_again(hardy_pair: Pair) -> None:
-    hardy_pair.alice.signal(signal.SIGSTOP)
+    hardy_pair.alice.freeze()
     tid = hardy_pair.bob.hand_over("alice")
     until("it is on its way", lambda: hardy_pair.bob.journal("started", tid=tid))
     hardy_pair.bob.kill()
@@ -174,6 +174,8 @@ def test_a_peer_that_lost_its_tree_is_found_out_and_the_sender_is_told(hardy_pai
 
 
 def test_a_tree_that_is_lost_while_its_daemon_runs_ends_the_daemon(hardy_pair: Pair) -> None:
-    shutil.rmtree(hardy_pair.alice.root / "relay")
+    relay = hardy_pair.alice.root / "relay"
+    # Again while the daemon writes into it.
+    until("its tree is lost", lambda: shutil.rmtree(relay, ignore_errors=True) or not relay.exists())
     assert hardy_pair.alice.exit_code() == 1
     assert "was replaced or removed while in use" in hardy_pair.alice.log()

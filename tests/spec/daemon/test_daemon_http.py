@@ -1,9 +1,9 @@
 """What an HTTP client sees of a running daemon (docs/http-api.md): agents with a token, operators without."""
 
 import json
+import re
 import socket
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -88,8 +88,8 @@ def _published(answer: Answer) -> Answer | None:
 
 
 def test_a_waiting_poll_is_woken_by_what_arrives(calm_pair: Pair) -> None:
+    """An answer without a handoff, 204, is what its own end would bring."""
     answers: list[Answer] = []
-    began_s = time.monotonic()
     waiting = threading.Thread(
         target=lambda: answers.append(calm_pair.alice.ask("GET", "/api/v1/handoffs/poll?agent=alice&wait=25"))
     )
@@ -100,7 +100,6 @@ def test_a_waiting_poll_is_woken_by_what_arrives(calm_pair: Pair) -> None:
     assert answers[0].data == data
     assert answers[0].headers["Handoffd-Tid"] == tid
     assert answers[0].headers["Handoffd-Handoff-Id"] == json.loads(data)["handoff_id"]
-    assert time.monotonic() - began_s < 25  # it did not wait for its own end
     calm_pair.alice.archive(calm_pair.alice.claim(tid))
 
 
@@ -170,11 +169,18 @@ def test_operators_read_health_metrics_and_the_interface_on_loopback(calm_pair: 
 
 
 def test_a_burst_of_one_token_is_slowed_with_429(calm_pair: Pair) -> None:
-    token = calm_pair.alice.token("carol")
-    answers = [calm_pair.alice.ask("GET", f"/api/v1/handoffs/{'0' * 64}", token=token) for _ in range(200)]
-    slowed = [answer for answer in answers if answer.status == 429]
+    """All at once over one connection: a client that waits for each answer may be too slow for the limit."""
+    head = f"GET /api/v1/handoffs/{'0' * 64} HTTP/1.1\r\nHost: hub\r\n"
+    head += f"Authorization: Bearer {calm_pair.alice.token('carol')}\r\n"
+    burst = f"{head}\r\n" * 399 + f"{head}Connection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", calm_pair.alice.local_port), timeout=60) as client:
+        writer = threading.Thread(target=client.sendall, args=(burst.encode(),))
+        writer.start()
+        told = b"".join(iter(lambda: client.recv(65536), b""))
+        writer.join()
+    _, *slowed = told.split(b"HTTP/1.1 429 ")
     assert slowed
-    assert int(slowed[0].headers["Retry-After"]) >= 1
+    assert int(re.findall(rb"Retry-After: (\d+)\r\n", slowed[0])[0]) >= 1
 
 
 def test_what_is_no_http_gets_an_answer_and_no_traceback(calm_pair: Pair) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.spec.daemon.rig import HANDOFFD, Host, Pair, until
+from tests.spec.daemon.rig import DEADLINE_S, HANDOFFD, Host, Pair, until
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def manager(place: Path) -> Iterator[socket.socket]:
     """A service manager's end of the notification socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(place / "notify"))
-        listening.settimeout(30.0)
+        listening.settimeout(DEADLINE_S)
         yield listening
 
 
@@ -40,7 +40,7 @@ def refused(host: Host, code: int) -> str:
 
 
 def test_the_service_manager_is_told_of_readiness_life_reload_and_stop(lone: Host, manager: socket.socket) -> None:
-    environment = {"NOTIFY_SOCKET": str(manager.getsockname()), "WATCHDOG_USEC": "200000"}
+    environment = {"NOTIFY_SOCKET": str(manager.getsockname()), "WATCHDOG_USEC": "1000000"}
     lone.start(env=environment)
     assert "STATUS=serving" in said(manager, "READY=1")
     assert lone.is_ready()
@@ -78,7 +78,7 @@ def test_a_stop_does_not_wait_for_polls_that_hang(hardy_pair: Pair) -> None:
     assert poll.stdout.readline() == b"asked\n"
     hardy_pair.alice.signal(signal.SIGTERM)
     assert hardy_pair.alice.exit_code() == 0
-    told, _ = poll.communicate(timeout=30)
+    told, _ = poll.communicate(timeout=DEADLINE_S)
     assert told in (b"204\n", b"gone\n")
 
 
@@ -98,7 +98,11 @@ except OSError:
 def test_a_second_daemon_on_a_root_is_refused(lone: Host, place: Path) -> None:
     lone.start().ready()
     second = subprocess.run(
-        [*HANDOFFD, "run", "--config", str(lone.config)], capture_output=True, text=True, timeout=30, check=False
+        [*HANDOFFD, "run", "--config", str(lone.config)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
     )
     assert second.returncode == 75
     assert "another handoffd runs on" in second.stderr

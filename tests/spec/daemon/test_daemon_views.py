@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slow
 
 def test_ls_show_trace_and_events_say_the_same_with_the_daemon_running_and_stopped(hardy_pair: Pair) -> None:
     ended = hardy_pair.deliver()
+    hardy_pair.bob.told("completed", tid=ended)
     waiting = hardy_pair.bob.hand_over("alice")
     hardy_pair.alice.published(waiting)
     hardy_pair.bob.told("published", tid=waiting)
@@ -45,7 +46,7 @@ def test_each_view_is_readable_as_text_and_shows_no_transcript(hardy_pair: Pair)
     data = payload("bob", "alice", transcript=[{"role": "user", "text": "my card number"}])
     tid = hardy_pair.bob.write(data)
     hardy_pair.alice.archive(hardy_pair.alice.claim(tid))
-    hardy_pair.bob.ended(tid)
+    hardy_pair.bob.told("completed", tid=tid)
     for words in (("ls",), ("show", tid), ("trace", tid), ("events",)):
         done = hardy_pair.bob.command(*words)
         assert (done.returncode, done.stderr) == (0, "")
@@ -73,7 +74,7 @@ def test_a_writer_takes_back_what_waits_at_the_peer(hardy_pair: Pair) -> None:
     tid = hardy_pair.bob.hand_over("alice")
     name = hardy_pair.alice.published(tid)
     hardy_pair.bob.told("published", tid=tid)
-    assert hardy_pair.bob.command("reject", tid).returncode in (0, 75)  # 75: asked, not yet answered
+    assert hardy_pair.bob.command("reject", tid, "--yes", "--timeout-s", "30").returncode == 0
     for host in hardy_pair.hosts:
         assert host.ended(tid)["reason"] == "revoked"
     assert name not in hardy_pair.alice.names("handoff")
@@ -83,18 +84,47 @@ def test_a_writer_cannot_take_back_what_is_claimed(hardy_pair: Pair) -> None:
     tid = hardy_pair.bob.hand_over("alice")
     name = hardy_pair.alice.claim(tid)
     hardy_pair.bob.told("claimed", tid=tid)
-    assert hardy_pair.bob.command("reject", tid).returncode == 1
+    assert hardy_pair.bob.command("reject", tid, "--yes").returncode == 1
     hardy_pair.alice.archive(name)
     assert hardy_pair.bob.ended(tid)["reason"] == "completed"
 
 
-def test_a_command_that_needs_the_daemon_says_so_when_it_is_stopped(hardy_pair: Pair) -> None:
+def test_a_wish_told_to_a_stopped_host_is_carried_out_when_it_starts(hardy_pair: Pair) -> None:
     tid = hardy_pair.bob.hand_over("alice")
     hardy_pair.alice.published(tid)
+    hardy_pair.bob.told("published", tid=tid)
     hardy_pair.bob.stop()
-    done = hardy_pair.bob.command("reject", tid)
+    done = hardy_pair.bob.command("reject", tid, "--yes")
+    assert done.returncode == 75
+    assert "when it starts it asks alice-vm to give it back" in done.stdout
+    hardy_pair.bob.start()
+    for host in hardy_pair.hosts:
+        assert host.ended(tid)["reason"] == "revoked"
+    until("the wish is gone", lambda: not hardy_pair.bob.names("relay/wish"))
+
+
+def test_one_given_up_on_a_stopped_host_is_cleared_away_when_it_starts(hardy_pair: Pair) -> None:
+    tid = hardy_pair.bob.hand_over("alice")
+    name = hardy_pair.alice.published(tid)
+    hardy_pair.bob.told("published", tid=tid)
+    hardy_pair.bob.stop()
+    assert hardy_pair.bob.command("resolve", tid, "--yes").returncode == 1  # not in doubt
+    assert hardy_pair.bob.command("resolve", tid, "--yes", "--force").returncode == 0
+    hardy_pair.bob.start().ready()
+    assert hardy_pair.bob.ended(tid)["reason"] == "outcome_unknown"
+    until("its file is in rejected/", lambda: any(tid[:12] in one for one in hardy_pair.bob.names("rejected")))
+    os.rename(hardy_pair.alice.root / "handoff" / name, hardy_pair.alice.root / "claimed" / name)
+    hardy_pair.alice.archive(name)
+    assert hardy_pair.alice.ended(tid)["reason"] == "completed"
+    assert hardy_pair.bob.ended(tid)["reason"] == "outcome_unknown"
+
+
+def test_a_command_that_needs_the_daemon_says_so_when_it_is_stopped(hardy_pair: Pair) -> None:
+    hardy_pair.bob.stop()
+    done = hardy_pair.bob.command("status")
     assert done.returncode == 69
-    assert "handoffd run" in done.stderr or "systemctl" in done.stderr
+    assert "no daemon runs" in done.stdout
+    assert "handoffd run" in done.stdout or "systemctl" in done.stdout
 
 
 def test_the_socket_is_the_operator_s_alone(hardy_pair: Pair) -> None:
