@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from harness.host import Fields, Host
-from harness.pair import Pair
+from harness.hosts import Hosts
 
 CLAIMED_ENDS = {"completed", "rejected_by_agent"}
 UNCLAIMED_ENDS = {"expired", "revoked"}
@@ -18,7 +18,7 @@ UNCLAIMED_ENDS = {"expired", "revoked"}
 
 @dataclass
 class Books:
-    """Everything written and claimed on both hosts, by transfer id, and what is wrong with it."""
+    """Everything written and claimed on all hosts, by transfer id, and what is wrong with it."""
 
     written: dict[str, tuple[Host, Host]] = field(default_factory=dict)
     claims: Counter[str] = field(default_factory=Counter)
@@ -33,24 +33,24 @@ class Books:
         self.faults.append(f"{tid[:12]}: {what}")
 
 
-def gather(pair: Pair) -> Books:
-    """Read the ledgers of all agents on both hosts."""
+def gather(hosts: Hosts) -> Books:
+    """Read the ledgers of all agents on all hosts."""
     books = Books()
-    for host in pair.hosts:
+    for host in hosts.hosts:
         for path in sorted(host.suite.glob("*.jsonl")):
             for line in host.ledger(path.stem):
                 if line["what"] == "written":
-                    books.written[line["sha256"]] = (host, pair.peer_of(host))
+                    books.written[line["sha256"]] = (host, hosts.peer_of(host))
                 elif line["what"] == "claimed":
                     books.claims[line["sha256"]] += 1
     return books
 
 
-def all_ended(pair: Pair) -> bool:
+def all_ended(hosts: Hosts) -> bool:
     """Tell whether every handoff has an outcome at its sender, and none is on its way or in anybody's hands."""
-    if any(sender.outcome(tid) is None for tid, (sender, _) in gather(pair).written.items()):
+    if any(sender.outcome(tid) is None for tid, (sender, _) in gather(hosts).written.items()):
         return False
-    return not any(unfinished(host) for host in pair.hosts)
+    return not any(unfinished(host) for host in hosts.hosts)
 
 
 def unfinished(host: Host) -> list[str]:
@@ -61,26 +61,26 @@ def unfinished(host: Host) -> list[str]:
     return waiting + [str(path.relative_to(host.root)) for path in kept]
 
 
-def audit(pair: Pair) -> Books:
+def audit(hosts: Hosts) -> Books:
     """Return the books with every fault found in them; balanced books have none."""
-    books = gather(pair)
+    books = gather(hosts)
     for tid, count in books.claims.items():
         if tid not in books.written:
             books.blame(tid, "was claimed, but nobody wrote it")
         if count > 1:
             books.blame(tid, f"was claimed {count} times")
-    files = {host.name: content_of(host) for host in pair.hosts}
+    files = {host.name: content_of(host) for host in hosts.hosts}
     for tid, (sender, receiver) in books.written.items():
         check_end(books, tid, sender, receiver)
         check_files(books, tid, sender, files[sender.name], files[receiver.name])
-    for host in pair.hosts:
+    for host in hosts.hosts:
         books.faults += [f"{host.name} still has {name}" for name in unfinished(host)]
         books.faults += [f"an agent of {host.name} crashed: {line}" for line in host.agents_log()[-1:]]
     return books
 
 
 def check_end(books: Books, tid: str, sender: Host, receiver: Host) -> None:
-    """Blame a wrong outcome of one handoff: missing, different on the two hosts, or against the claims."""
+    """Blame a wrong outcome of one handoff: missing, different on its two hosts, or against the claims."""
     ours, theirs = sender.outcome(tid), receiver.outcome(tid)
     if ours is None:
         books.blame(tid, f"has no outcome on {sender.name}: lost")

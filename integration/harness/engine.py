@@ -15,9 +15,9 @@ from typing import TypeVar
 Seen = TypeVar("Seen")
 
 LOOK_EVERY_S = 0.02
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 """Far longer than anything takes; a busy machine's disk has been seen to stand still for 20 s."""
-COMMAND_S = 120.0
+COMMAND_S = 300.0
 """No single docker command of this suite takes longer, builds apart."""
 COMPOSE_FILE = Path(__file__).parent.parent / "compose.yaml"
 PROJECT = "handoffd-suite"

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from harness.engine import DEADLINE_S, docker, eventually
 
 ROOT = "/srv/voice-shared"
 SUITE = "/run/suite"
-NETWORK = "handoffd-suite_between"
+NETWORK = "handoffd-suite_{}"
 PEER_PORT = 8788
 
 Fields = dict[str, Any]
@@ -38,8 +38,19 @@ class Written:
 class Host:
     """A container with one daemon, held or running, and the agents that were started in it."""
 
-    def __init__(self, name: str, agent: str, directory: Path, owner: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        agent: str,
+        directory: Path,
+        owner: tuple[int, int],
+        *,
+        inside: str = ROOT,
+        network: str = "between",
+    ) -> None:
+        """`inside`: where the root is mounted; `network`: the one that is unplugged."""
         self.name, self.agent, self.directory, self.owner = name, agent, directory, owner
+        self.inside, self.network = inside, NETWORK.format(network)
         self.root, self.suite, self.config = directory / "root", directory / "suite", directory / "config"
         self.container = ""
 
@@ -92,10 +103,10 @@ class Host:
     def journal(self) -> list[Fields]:
         """Return the events of this host's daemon."""
         try:
-            lines = (self.root / "relay" / "events.jsonl").read_text().splitlines()
+            content = (self.root / "relay" / "events.jsonl").read_bytes()
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return list(whole_lines(content))
 
     def exits(self) -> list[int]:
         """Return the exit statuses of every daemon that ended here; 137 is SIGKILL."""
@@ -116,7 +127,7 @@ class Host:
     def initiator(self, to: str, *options: str, caller: str = "Anna", lifetime_s: float = 600.0) -> tuple[str, ...]:
         """Return the command line of an agent that hands callers over."""
         return (
-            *("/opt/agents/initiator.py", "--root", ROOT, "--from", self.agent, "--to", to, "--caller", caller),
+            *("/opt/agents/initiator.py", "--root", self.inside, "--from", self.agent, "--to", to, "--caller", caller),
             *("--secret-file", f"{SUITE}/pair.key", "--ledger", f"{SUITE}/{self.agent}.jsonl"),
             *("--lifetime", str(lifetime_s), *options),
         )
@@ -135,7 +146,7 @@ class Host:
     def listen(self, *options: str, name: str | None = None) -> None:
         """Start a listener for this host's agent and wait until it listens; `name` is that of its ledger."""
         ledger = name or self.agent
-        command = ("/opt/agents/listener.py", "--root", ROOT, "--agent", self.agent)
+        command = ("/opt/agents/listener.py", "--root", self.inside, "--agent", self.agent)
         secrets = ("--secret-file", f"{SUITE}/pair.key", "--ledger", f"{SUITE}/{ledger}.jsonl")
         self._begin_listening(ledger, *command, *secrets, *options)
 
@@ -198,7 +209,7 @@ class Host:
 
     def kill_daemon_when(self, pattern: str) -> None:
         """Lay a wire: the daemon dies by SIGKILL the moment a path below the root matches, and is started again."""
-        self.begin("tripwire", f"{ROOT}/{pattern}")
+        self.begin("tripwire", f"{self.inside}/{pattern}")
         eventually("the wire is laid", lambda: "armed" in tail(self.suite / "agents.out"))
 
     def crash_daemon(self) -> None:
@@ -244,12 +255,12 @@ class Host:
 
     def unplug(self) -> None:
         """Take this host off the network; what is in flight is lost."""
-        docker("network", "disconnect", NETWORK, self.container)
+        docker("network", "disconnect", self.network, self.container)
 
     def plug_in(self) -> None:
         """Put this host back on the network; nothing happens when it is there."""
-        if NETWORK not in docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", self.container):
-            docker("network", "connect", "--alias", self.name, NETWORK, self.container)
+        if self.network not in docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", self.container):
+            docker("network", "connect", "--alias", self.name, self.network, self.container)
 
     @contextmanager
     def unplugged(self) -> Iterator[None]:
@@ -298,6 +309,13 @@ class Host:
         tails = [f"--- {name}\n" + tail(self.suite / name) for name in ("daemon.log", "agents.log", "exits")]
         journal = "--- journal\n" + tail(self.root / "relay" / "events.jsonl")
         return "\n".join(["--- files", *files[:200], *tails, journal])
+
+
+def whole_lines(content: bytes) -> Iterator[Fields]:
+    """Return the objects of JSON lines; one that is being written, or that a kill tore, says nothing."""
+    for line in content[: content.rfind(b"\n") + 1].splitlines():
+        with suppress(ValueError):
+            yield json.loads(line)
 
 
 def tail(path: Path, lines: int = 40) -> str:

@@ -64,10 +64,9 @@ def test_a_host_90_s_behind_cannot_claim_what_its_sender_has_ended(strangers: Pa
 
 def test_an_unclaimed_handoff_at_a_host_90_s_behind_is_taken_back_by_its_sender(strangers: Pair) -> None:
     pair = skewed(strangers, -SKEW_S)
-    written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
-    eventually("it waits on alice's host", lambda: pair.alice.ls("handoff"))
+    written = pair.hand_over_in_time(pair.bob, SHORT_S, lambda one: pair.offers(pair.alice, one))
     # By alice's clock there are 94 s left; bob's daemon takes it back half a minute after its own clock says so.
-    outcome = pair.bob.final(written.tid, within_s=120)
+    outcome = pair.bob.final(written.tid, within_s=240)
     assert (outcome["reason"], outcome["delivered"]) == ("expired", "not_delivered")
     assert pair.alice.final(written.tid)["reason"] == "revoked"
     assert pair.alice.ls("handoff") == []

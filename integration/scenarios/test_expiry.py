@@ -4,6 +4,7 @@ import json
 import signal
 
 from harness.engine import eventually
+from harness.host import ROOT
 from harness.pair import Pair
 
 SHORT_S = 4.0
@@ -11,6 +12,7 @@ SHORT_S = 4.0
 
 def test_a_handoff_expires_at_its_sender_while_the_peer_is_down(pair: Pair) -> None:
     pair.alice.stop_daemon()
+    eventually("bob's daemon has noticed", lambda: pair.has_lost(pair.bob))
     written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
     outcome = pair.bob.final(written.tid)
     assert (outcome["reason"], outcome["delivered"], outcome["by"]) == ("expired", "never_sent", "bob-vm")
@@ -30,18 +32,22 @@ def test_what_expired_while_the_peer_was_down_never_reaches_it(pair: Pair) -> No
 
 
 def test_a_handoff_nobody_claims_is_withdrawn_and_both_hosts_say_expired(pair: Pair) -> None:
-    written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
-    (name,) = eventually("it waits on alice's host", lambda: pair.alice.ls("handoff"))
+    written = pair.hand_over_in_time(pair.bob, SHORT_S, lambda one: pair.offers(pair.alice, one))
     for host in pair.hosts:
         outcome = host.final(written.tid)
         assert (outcome["reason"], outcome["delivered"], outcome["by"]) == ("expired", "not_delivered", "alice-vm")
     assert pair.alice.ls("handoff") == []
-    eventually("it is in alice's rejected/", lambda: name in pair.alice.ls("rejected"))
+    eventually("it is in alice's rejected/", lambda: [n for n in pair.alice.ls("rejected") if written.tid in n])
 
 
 def test_a_handoff_claimed_in_time_is_completed_after_its_end(pair: Pair) -> None:
-    pair.alice.listen("--talk", str(2 * SHORT_S))
-    written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
+    pair.alice.listen("--ending", "none")
+    written = pair.hand_over_in_time(
+        pair.bob, SHORT_S, lambda one: one.tid in [claim["sha256"] for claim in pair.alice.ledger(what="claimed")]
+    )
+    (name,) = [name for name in pair.alice.ls("claimed") if written.tid in name]
+    eventually("its end has passed", lambda: pair.is_past(written.expires_at))
+    pair.alice.execute("mv", f"{ROOT}/claimed/{name}", f"{ROOT}/archive/{name}")
     assert pair.bob.final(written.tid)["reason"] == "completed"
 
 
@@ -52,7 +58,7 @@ def test_the_sender_says_in_doubt_while_it_cannot_know(pair: Pair) -> None:
         written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
         eventually("bob's journal says in_doubt", lambda: said(pair, written.tid, "in_doubt"))
         assert pair.bob.outcome(written.tid) is None
-    outcome = pair.bob.final(written.tid, within_s=120)
+    outcome = pair.bob.final(written.tid, within_s=240)
     assert outcome["reason"] in ("expired", "revoked")
     assert pair.alice.final(written.tid)["reason"] == outcome["reason"]
     assert pair.alice.ledger(what="claimed") == []
@@ -66,12 +72,11 @@ def test_a_local_handoff_expires_too(pair: Pair) -> None:
 
 
 def test_a_daemon_that_was_down_at_the_end_still_withdraws_it(pair: Pair) -> None:
-    written = pair.bob.hand_over_one("alice", lifetime_s=SHORT_S)
-    eventually("it waits on alice's host", lambda: pair.alice.ls("handoff"))
+    written = pair.hand_over_in_time(pair.bob, SHORT_S, lambda one: pair.offers(pair.alice, one))
     pair.alice.stop_daemon(signal.SIGKILL)
     eventually("its end has passed", lambda: pair.is_past(written.expires_at))
     pair.alice.start_daemon()
-    outcome = pair.bob.final(written.tid, within_s=120)
+    outcome = pair.bob.final(written.tid, within_s=240)
     assert outcome["reason"] in ("expired", "revoked")
     assert pair.alice.ls("handoff") == []
 

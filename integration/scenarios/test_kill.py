@@ -8,6 +8,8 @@ from harness.pair import Pair
 
 BURST = 20
 """Handoffs on the way when the daemon dies, so that it dies in the middle of some of them."""
+BURSTS = 6
+"""A moment may be so short that a busy machine does not see it in the first of them."""
 
 MOMENTS = {
     "bob-vm: just taken from the agents": "relay/outbox/alice-vm/*~*",
@@ -26,10 +28,14 @@ def test_a_daemon_killed_at_an_awkward_moment_loses_and_repeats_nothing(pair: Pa
     victim = host_named(pair, moment.partition(":")[0])
     pair.alice.listen("--talk", "0.1")
     victim.kill_daemon_when(MOMENTS[moment])
-    pair.bob.hand_over("alice", "--count", str(BURST), "--callers", str(BURST))
+    for number in range(1, BURSTS + 1):
+        pair.bob.hand_over("alice", "--count", str(BURST), "--callers", str(BURST), caller=f"Caller {number}")
+        eventually("it was killed, or all have ended", lambda: 137 in victim.exits() or all_ended(pair))
+        if 137 in victim.exits():
+            break
     eventually(f"{victim.name} was killed", lambda: 137 in victim.exits())
     victim.wait_ready()
-    assert_books_balance(pair, BURST)
+    assert_books_balance(pair, number * BURST)
 
 
 def test_both_daemons_killed_again_and_again_lose_and_repeat_nothing(pair: Pair) -> None:
@@ -78,7 +84,7 @@ def host_named(pair: Pair, name: str) -> Host:
 
 
 def assert_books_balance(pair: Pair, count: int) -> None:
-    eventually("all have ended", lambda: all_ended(pair), within_s=90)
+    eventually("all have ended", lambda: all_ended(pair))
     books = audit(pair)
     assert books.faults == []
     assert books.ends == {"completed": count}

@@ -16,7 +16,9 @@ def test_a_file_eight_mib_over_the_limit_is_refused_where_it_was_written(pair: P
     refusal = eventually("bob finds the reason", lambda: refusals(pair))
     assert refusal[0]["reason"] == "too_large"
     assert pair.bob.ls("handoff") == []
-    assert written.tid in {pair.bob.digest("rejected", name) for name in pair.bob.ls("rejected")}
+    eventually(
+        "bob has it back", lambda: written.tid in [pair.bob.digest("rejected", n) for n in pair.bob.ls("rejected")]
+    )
     assert_alice_hears_only_of_the_next(pair)
 
 

@@ -5,7 +5,7 @@ import json
 
 from harness.books import all_ended, audit
 from harness.engine import eventually
-from harness.host import Host
+from harness.host import ROOT, Host
 from harness.pair import Pair
 
 
@@ -78,9 +78,12 @@ def test_an_agent_that_nobody_knows_is_told_to_be_not_here(pair: Pair) -> None:
 
 
 def test_the_journal_of_both_hosts_tells_the_story_in_plain_words(pair: Pair) -> None:
-    pair.alice.listen("--talk", "0.5")
+    pair.alice.listen("--ending", "none")
     written = pair.bob.hand_over_one("alice")
-    pair.bob.final(written.tid)
+    for host in pair.hosts:
+        eventually(f"{host.name} tells of the claim", lambda host=host: "claimed" in words(host, written.tid))
+    (name,) = pair.alice.ls("claimed")
+    pair.alice.execute("mv", f"{ROOT}/claimed/{name}", f"{ROOT}/archive/{name}")
     assert told(pair.bob, written.tid) == ["started", "stored", "published", "claimed", "completed"]
     assert told(pair.alice, written.tid) == ["stored", "published", "claimed", "completed"]
 
@@ -88,11 +91,12 @@ def test_the_journal_of_both_hosts_tells_the_story_in_plain_words(pair: Pair) ->
 def told(host: Host, tid: str) -> list[str]:
     """Return what a journal says of one handoff, once it has told its end."""
 
-    def words() -> list[str]:
-        return [line["event"] for line in host.journal() if line.get("tid") == tid]
+    eventually(f"the journal of {host.name} tells the end", lambda: "completed" in words(host, tid))
+    return words(host, tid)
 
-    eventually(f"the journal of {host.name} tells the end", lambda: "completed" in words())
-    return words()
+
+def words(host: Host, tid: str) -> list[str]:
+    return [line["event"] for line in host.journal() if line.get("tid") == tid]
 
 
 def written_by(pair: Pair) -> list[object]:

@@ -11,7 +11,7 @@ def test_the_final_transcript_comes_home_beside_the_original(pair: Pair) -> None
     pair.alice.listen("--ending", "append")
     written = pair.bob.hand_over_one("alice")
     assert pair.bob.final(written.tid)["reason"] == "completed"
-    (end,) = pair.alice.ledger(what="archived")
+    (end,) = eventually("alice has noted it", lambda: pair.alice.ledger(what="archived"))
     eventually("both files are home", lambda: pair.bob.ls("archive") == [end["file"], f"{end['file']}.original"])
     assert pair.bob.digest("archive", end["file"]) == end["sha256"]
     assert pair.bob.digest("archive", f"{end['file']}.original") == written.tid
@@ -36,7 +36,8 @@ def test_a_rejection_comes_home_with_the_agents_own_words(pair: Pair) -> None:
     assert (outcome["state"], outcome["reason"]) == ("rejected", "rejected_by_agent")
     assert outcome["detail"] == "not_my_department"
     assert outcome["delivered"] == "claimed"
-    name = pair.alice.ledger(what="rejected")[0]["file"]
+    (end,) = eventually("alice has noted it", lambda: pair.alice.ledger(what="rejected"))
+    name = end["file"]
     home = [name, f"{name}.original", f"{name}.reason"]
     eventually("the agent's file, bob's own and the reason are home", lambda: pair.bob.ls("rejected") == home)
     assert json.loads(pair.bob.read("rejected", name))["rejection_reason"] == "not_my_department"

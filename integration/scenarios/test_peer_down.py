@@ -54,7 +54,7 @@ def test_an_orderly_stop_takes_back_what_nobody_claimed_and_offers_it_again(pair
 
 
 def assert_all_completed(pair: Pair, count: int) -> None:
-    eventually("all have ended", lambda: all_ended(pair), within_s=60)
+    eventually("all have ended", lambda: all_ended(pair))
     books = audit(pair)
     assert books.faults == []
     assert books.ends == {"completed": count}

@@ -76,7 +76,7 @@ def trouble(pair: Pair, chance: random.Random) -> Counter[str]:
 def while_others_write(writer: Host, chance: random.Random, longest: int = LONGEST_FAULT) -> None:
     """Wait until an agent has written some more handoffs, or all of them."""
     goal = min(EACH_WAY, written(writer) + chance.randrange(1, longest))
-    eventually(f"{writer.name} has written {goal}", lambda: written(writer) >= goal, within_s=60)
+    eventually(f"{writer.name} has written {goal}", lambda: written(writer) >= goal)
 
 
 def written(host: Host) -> int:
