@@ -12,9 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.effort import QUICK, Effort
+from benchmarks.host import DidNotStart
 from benchmarks.measure import NeverArrived
-from benchmarks.pair import DidNotStart
-from benchmarks.section import QUICK, SECTIONS, STANDARD, Effort
+from benchmarks.section import SECTIONS, STANDARD
 from benchmarks.table import Row, as_markdown, write_into
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -26,7 +27,7 @@ def main() -> int:
     options = _options()
     options.directory.mkdir(parents=True, exist_ok=True)
     machine = _machine(options.directory)
-    place = Path(tempfile.mkdtemp(prefix="bench-", dir=options.directory))
+    place = Path(tempfile.mkdtemp(prefix="bench-", dir=options.directory.resolve()))
     try:
         rows, failures = _measure(options, place)
     finally:

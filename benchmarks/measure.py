@@ -7,12 +7,12 @@ with an error that says what never came.
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.arrival import Arrivals
 from benchmarks.carrier import Carrier
-from benchmarks.payload import Payload, claim_and_archive, make_payload, publish, reveal, write_hidden
+from benchmarks.payload import claim_and_archive, make_payload, publish, reveal, write_hidden
 
 ARRIVAL_LIMIT_S = 30
 OUTCOME_LIMIT_S = 120
@@ -78,12 +78,12 @@ def lone(carrier: Carrier, count: int) -> Lone:
 def _send_one(carrier: Carrier, arrivals: Arrivals, outcomes: Arrivals, measured: Lone) -> None:
     payload = make_payload()
     started_ns = publish(carrier.source, payload)
-    (arrival,) = collect(arrivals, [payload], ARRIVAL_LIMIT_S).values()
+    (arrival,) = collect(arrivals, [payload.caller_hash], ARRIVAL_LIMIT_S).values()
     measured.started_ns[payload.name] = started_ns
     measured.visible_ms.append((arrival.at_ns - started_ns) / NS_PER_MS)
     if carrier.tells_outcomes:
         ended_ns = claim_and_archive(carrier.target, arrival.name, payload.handoff_id)
-        (outcome,) = collect(outcomes, [payload], OUTCOME_LIMIT_S).values()
+        (outcome,) = collect(outcomes, [payload.caller_hash], OUTCOME_LIMIT_S).values()
         measured.outcome_ms.append((outcome.at_ns - ended_ns) / NS_PER_MS)
 
 
@@ -94,12 +94,13 @@ def burst(carrier: Carrier, count: int) -> Burst:
     time.sleep(SPACING_S)
     with Arrivals(carrier.target / "handoff") as arrivals, Arrivals(carrier.source / "archive") as outcomes:
         renamed_ns = [reveal(carrier.source, *pair) for pair in zip(payloads, hidden, strict=True)]
-        arrived = collect(arrivals, payloads, ARRIVAL_LIMIT_S)
+        callers = [payload.caller_hash for payload in payloads]
+        arrived = collect(arrivals, callers, ARRIVAL_LIMIT_S)
         ended = {}
         if carrier.tells_outcomes:
             for payload in payloads:
                 claim_and_archive(carrier.target, arrived[payload.caller_hash].name, payload.handoff_id)
-            ended = collect(outcomes, payloads, OUTCOME_LIMIT_S)
+            ended = collect(outcomes, callers, OUTCOME_LIMIT_S)
     return Burst(count, renamed_ns[0], _span_s(renamed_ns[0], arrived), _span_s(renamed_ns[0], ended))
 
 
@@ -111,15 +112,14 @@ def spread(carrier: Carrier, count: int, mean_gap_s: float) -> list[float]:
     with Arrivals(carrier.target / "handoff") as arrivals:
         for payload in payloads:
             started_ns[payload.caller_hash] = publish(carrier.source, payload)
-            arrived |= _collect_until(arrivals, time.monotonic() + random.uniform(0, 2 * mean_gap_s))
-        missing = [payload for payload in payloads if payload.caller_hash not in arrived]
-        arrived |= collect(arrivals, missing, ARRIVAL_LIMIT_S)
+            arrived |= collect_until(arrivals, time.monotonic() + random.uniform(0, 2 * mean_gap_s))
+        arrived |= collect(arrivals, started_ns.keys() - arrived.keys(), ARRIVAL_LIMIT_S)
     return [(arrived[caller].at_ns - at_ns) / NS_PER_MS for caller, at_ns in started_ns.items()]
 
 
-def collect(arrivals: Arrivals, payloads: Sequence[Payload], limit_s: float) -> dict[str, Arrival]:
-    """Wait for every payload; return the arrivals by caller hash. Raises NeverArrived."""
-    missing = {payload.caller_hash for payload in payloads}
+def collect(arrivals: Arrivals, callers: Iterable[str], limit_s: float) -> dict[str, Arrival]:
+    """Wait for the payload of every caller hash; return the arrivals by it. Raises NeverArrived."""
+    missing = set(callers)
     found: dict[str, Arrival] = {}
     deadline = time.monotonic() + limit_s
     while missing - found.keys():
@@ -129,7 +129,8 @@ def collect(arrivals: Arrivals, payloads: Sequence[Payload], limit_s: float) -> 
     return found
 
 
-def _collect_until(arrivals: Arrivals, moment_s: float) -> dict[str, Arrival]:
+def collect_until(arrivals: Arrivals, moment_s: float) -> dict[str, Arrival]:
+    """Return what arrives until a moment of the monotonic clock, by caller hash."""
     found: dict[str, Arrival] = {}
     while time.monotonic() < moment_s:
         found |= _collect_once(arrivals, moment_s)

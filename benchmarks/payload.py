@@ -33,7 +33,7 @@ class Payload:
         return f"{self.caller_hash}-0.json"
 
 
-def make_payload(size_bytes: int = SIZE_BYTES) -> Payload:
+def make_payload(size_bytes: int = SIZE_BYTES, lifetime: timedelta = LIFETIME) -> Payload:
     """Return a handoff from bob to alice, new in every respect, of exactly this size."""
     caller_hash = secrets.token_hex(8)
     now = datetime.now(UTC)
@@ -45,7 +45,7 @@ def make_payload(size_bytes: int = SIZE_BYTES) -> Payload:
         "to_agent": "alice",
         "reason": "scheduling_capability",
         "initiated_at": now.isoformat(),
-        "expires_at": (now + LIFETIME).isoformat(),
+        "expires_at": (now + lifetime).isoformat(),
         "transcript": [{"role": "user", "text": ""}],
         "hmac": "=" * 44,
     }

@@ -7,41 +7,20 @@ import statistics
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.carrier import Carrier, floor
+from benchmarks.effort import MIB, WARM_UP, Effort
 from benchmarks.endurance import EARLY, endure
 from benchmarks.measure import NS_PER_MS, Lone, burst, lone, percentile, spread
 from benchmarks.pair import pair
 from benchmarks.process import FLUSHES, CannotTrace, counted_calls, processor_share, resident_bytes
+from benchmarks.reach import middle, outage, polls, pull
 from benchmarks.table import Row
 
-BURST = 2_000
-TRACED_BURST = 500
 WIRE_DELAY_MS = 50
-WARM_UP = 10
 FLAT_PERCENT = 10
 """Growth of memory from a tenth of the long run to its end that still counts as flat: what the allocator keeps."""
-MIB = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much of each is measured."""
-
-    lone_blocks: int = 10
-    lone_per_block: int = 50
-    bursts: int = 5
-    wire_lone: int = 100
-    wire_bursts: int = 3
-    idle_s: float = 60
-    scan: int = 200
-    traced: int = 50
-    long: int = 100_000
-
-
-QUICK = Effort(lone_blocks=2, bursts=2, wire_lone=20, wire_bursts=1, idle_s=10, scan=40, traced=20, long=5_000)
 
 Section = Callable[[Path, Effort], list[Row]]
 
@@ -67,13 +46,13 @@ def floor_alone(directory: Path, effort: Effort) -> list[Row]:
         blocks = [lone(ground, effort.lone_per_block) for _ in range(effort.lone_blocks)]
         durable = _durable_ms(ground, blocks)
         visible = [ms for block in blocks for ms in block.visible_ms]
-        rates = [burst(ground, BURST).rate for _ in range(effort.bursts)]
+        rates = [burst(ground, effort.burst).rate for _ in range(effort.bursts)]
     return [
         Row("lone 2 KB file, durable at B, p50", None, " ms", percentile(durable, 0.5)),
         Row("lone 2 KB file, durable at B, p99", None, " ms", percentile(durable, 0.99)),
         Row("lone 2 KB file, visible at B, p50", None, " ms", percentile(visible, 0.5)),
         Row("lone 2 KB file, visible at B, p99", None, " ms", percentile(visible, 0.99)),
-        Row(f"burst of {BURST:,}, until the last is durable", None, "/s", statistics.median(rates)),
+        Row(f"burst of {effort.burst:,}, until the last is durable", None, "/s", statistics.median(rates)),
     ]
 
 
@@ -82,12 +61,12 @@ def wire(directory: Path, effort: Effort) -> list[Row]:
     with pair(directory, delay_ms=WIRE_DELAY_MS) as daemons:
         lone(daemons.carrier, WARM_UP)
         times = lone(daemons.carrier, effort.wire_lone)
-        bursts = [burst(daemons.carrier, BURST).visible_s for _ in range(effort.wire_bursts)]
+        bursts = [burst(daemons.carrier, effort.burst).visible_s for _ in range(effort.wire_bursts)]
     place = f"{WIRE_DELAY_MS} ms each way"
     return [
         Row(f"{place}: lone handoff, p50", percentile(times.visible_ms, 0.5), " ms", limit=60),
         Row(f"{place}: outcome home, p50", percentile(times.outcome_ms, 0.5), " ms"),
-        Row(f"{place}: burst of {BURST:,}, until the last", statistics.median(bursts), " s", limit=3),
+        Row(f"{place}: burst of {effort.burst:,}, until the last", statistics.median(bursts), " s", limit=3),
     ]
 
 
@@ -150,13 +129,20 @@ def _durable_ms(ground: Carrier, blocks: list[Lone]) -> list[float]:
 def _rate(ground: Carrier, carrier: Carrier, effort: Effort) -> list[Row]:
     floors, bursts = [], []
     for _ in range(effort.bursts):
-        floors.append(burst(ground, BURST).rate)
-        bursts.append(burst(carrier, BURST))
+        floors.append(burst(ground, effort.burst).rate)
+        bursts.append(burst(carrier, effort.burst))
     home = statistics.median(one.count / one.outcome_s for one in bursts)
     rate = statistics.median(one.rate for one in bursts)
     return [
-        Row(f"burst of {BURST:,}, until the last is visible", rate, "/s", statistics.median(floors), 3_000, "at least"),
-        Row(f"burst of {BURST:,}, until the last outcome is home", home, "/s"),
+        Row(
+            f"burst of {effort.burst:,}, until the last is visible",
+            rate,
+            "/s",
+            statistics.median(floors),
+            3_000,
+            "at least",
+        ),
+        Row(f"burst of {effort.burst:,}, until the last outcome is home", home, "/s"),
     ]
 
 
@@ -179,11 +165,11 @@ def _cost(ground: Carrier, carrier: Carrier, effort: Effort) -> list[Row]:
         return [
             *_calls("lone, whole life", ground, carrier, lambda one: lone(one, effort.traced), effort.traced, 12),
             *_calls(
-                f"burst of {TRACED_BURST}, whole life",
+                f"burst of {effort.traced_burst}, whole life",
                 ground,
                 carrier,
-                lambda one: burst(one, TRACED_BURST),
-                TRACED_BURST,
+                lambda one: burst(one, effort.traced_burst),
+                effort.traced_burst,
                 4.08,
             ),
         ]
@@ -213,6 +199,10 @@ SECTIONS: dict[str, Section] = {
     "loopback": loopback,
     "wire": wire,
     "scan": scan,
+    "pull": pull,
+    "star": middle,
+    "polls": polls,
+    "outage": outage,
     "long": long,
 }
-STANDARD = ("loopback", "wire", "scan")
+STANDARD = ("loopback", "wire", "scan", "pull", "star", "polls", "outage")
