@@ -30,13 +30,15 @@ daemon would start with it, `handoffd check --schema` prints the JSON schema.
 - **Secrets** (`token`, `key`) must be closed to others: mode 0600, or 0640 for a group. What decides whom to trust
   (certificates, hashes, the file itself) must not be writable by others.
 - **`peers.d/*.yaml`** beside the file add peers, each `peers:` with the same keys below it. A peer in two files is an
-  error. Programs write there, so that comments in the hand-written file survive.
+  error. `handoffd invite` and `join` write there, so that comments in the hand-written file survive
+  ([pairing.md](pairing.md)).
 - **Reload** on SIGHUP; a bad file leaves the old configuration active. A change of `host`, `root`, `listen`,
   `identity`, `watch`, `scan_interval_s`, `journal` or `log` waits for a restart, and the daemon says so.
 - **One party each**: an agent lives on this host or at one peer; no token or certificate stands for two parties.
   `handoffd-canary` is no name for an agent.
-- **Not yet**: peers without `url` (they dial in), `agents: ["*"]` and `relay: true` come with a later release and are
-  refused until then.
+- **Who calls whom**: a peer with `url` is called from here; one without it dials in, and takes what is its own. Of two
+  hosts at least one names the other's `url`. `agents: ["*"]` makes one peer the home of every agent that nobody names,
+  and `relay: true` lets a peer send for agents of other hosts: both are for a hub between hosts.
 """
 
 FILES = """\
@@ -46,12 +48,14 @@ FILES = """\
 |---|---|---|
 | `identity/<host>.pem` | this host's certificate: ECDSA P-256, self-signed, ten years | `handoffd init` |
 | `identity/<host>.key` | its private key | `handoffd init` |
-| `peers/<peer>.pem` | the certificate that peer shows; two during a rotation | its `identity/<peer>.pem` |
-| `peers/<peer>.out` | the secret this host presents there | `handoffd init --peer` |
-| `peers/<peer>.in.sha256` | hash of the secret that peer presents | its `for-<host>/<peer>.in.sha256` |
-| `tokens/<agent>.token` | an agent's secret, which the daemon does not read | `handoffd init --agent` |
+| `peers.d/<peer>.yaml` | that peer | `handoffd invite` or `join` |
+| `peers/<peer>.pem` | the certificate that peer shows; two during a rotation | pairing, or its `identity/<peer>.pem` |
+| `peers/<peer>.out` | the secret this host presents there | pairing, or `handoffd init --peer` |
+| `peers/<peer>.in.sha256` | hash of the secret that peer presents | pairing, or its `for-<host>/<peer>.in.sha256` |
+| `tokens/<agent>.token` | an agent's secret, which the daemon does not read | `init --agent`, `token rotate` |
 | `tokens/<agent>.sha256` | hash of an agent's secret | `handoffd init --agent`, the first time or again |
 | `tokens/operator.sha256` | hash of the operators' secret | the command below |
+| `tokens/viewer.sha256` | hashes of secrets that open the status page | [status-page.md](status-page.md) |
 
 A secret is one line of at least 32 characters of `A-Za-z0-9._~+/-`: `openssl rand -hex 32`.
 A hash file has one lower-case hex SHA-256 a line, several during a rotation; `#` starts a comment.

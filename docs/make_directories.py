@@ -6,7 +6,8 @@ It owns the page's words and its drawings; every place, state and act at start c
 
 from pathlib import Path
 
-from handoffd.custody.place import LEGAL, PLACES, Legal, Place, Role
+from handoffd.custody.flaw import FLAWS, Grade
+from handoffd.custody.place import LEGAL, LENT, PLACES, Legal, Place, Role
 
 PAGE = Path(__file__).with_name("directories.md")
 
@@ -91,7 +92,9 @@ OTHERS = """\
 | `relay/epoch` | this tree's random id; a tree that was lost and made again has another |
 | `relay/boot` | boot id of the last finished start, or `clean` after an orderly stop |
 | `relay/peers/<peer>.json` | the peer's epoch as this host last knew it |
-| `relay/tmp/` | unfinished writes, emptied at start |
+| `relay/wish/T` | the writer of T wants it back (`handoffd reject`); the peer is asked until it has answered |
+| `relay/hooked/…` | its wake hook has run and nobody has claimed it yet; made and read by nothing else |
+| `relay/tmp/` | unfinished writes, and an empty file for the next payload; emptied at start |
 | `relay/quarantine/` | files nobody asked for; never deleted |
 | `relay/handoffd.sock` | the operator's door while the daemon runs |
 | `relay/events.jsonl`, `.1`, … | the [journal](journal.md); never read to decide anything |
@@ -102,6 +105,19 @@ Any other name is nobody's: it is reported and left alone. Names that begin with
 files.
 
 `relay/` is 0700. `ls`, `show`, `trace` and `events` need the daemon's user and say which one that is.
+"""
+
+FINDINGS = """\
+## What `handoffd fsck` finds
+
+It compares all that lies below a root with these tables: names, bytes, records, and which names may stand beside which.
+It writes nothing and repairs nothing, with the daemon running or stopped; what it finds it looks at a second time after
+3 s, for files move. Exit 1 if something is **broken**: no crash, no power cut and no rule leaves that. **Unfinished**
+is what a crash may leave, and work in progress; the daemon clears it up. Before the start that follows a power cut more
+is only unfinished, as the third column says. **Foreign** is nobody's, and left alone.
+
+| finding | grade | before the start after a power cut | meaning | rule | what to do |
+|---|---|---|---|---|---|
 """
 
 _TITLES = {
@@ -116,7 +132,15 @@ _TITLES = {
 def page() -> str:
     """Return the page."""
     names = "".join(f"| {place.value} | {_where(where)} | {means} |\n" for place, (where, means) in PLACES.items())
-    return "\n".join([INTRODUCTION, NAMES + names, PICTURES + "\n".join(map(_pictures, _TITLES)), OTHERS])
+    pictures = PICTURES + "\n".join(map(_pictures, _TITLES))
+    return "\n".join([INTRODUCTION, NAMES + names, pictures, OTHERS, FINDINGS + _findings()])
+
+
+def _findings() -> str:
+    order = list(Grade)
+    found = sorted(FLAWS.items(), key=lambda item: order.index(item[1].grade))
+    rows = ((what, flaw.grade, flaw.after_power_cut, flaw.means, flaw.rule, flaw.remedy) for what, flaw in found)
+    return "".join(f"| `{what}` | {' | '.join(words)} |\n" for what, *words in rows)
 
 
 def _where(where: str) -> str:
@@ -125,7 +149,7 @@ def _where(where: str) -> str:
 
 def _pictures(role: Role | None) -> str:
     head = "| names | state | meaning | at start | after a power cut |\n|---|---|---|---|---|\n"
-    rows = "".join(map(_row, (row for row in LEGAL if row.role is role)))
+    rows = "".join(map(_row, (row for row in (*LEGAL, LENT) if row.role is role)))
     return f"### {_TITLES[role]}\n\n{head}{rows}"
 
 
