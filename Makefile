@@ -19,7 +19,9 @@ MODEL := build/custody_model
 REPORT := build/test
 # Side by side; more than there are cores makes tests that wait for each other late.
 WORKERS ?= 2
-QUICK_TESTS := $(wildcard tests/unit tests/spec tests/property)
+# In memory, where an fsync costs nothing: what a disk makes of one is for the tests of faults.
+TEST_FILES := $(wildcard /dev/shm)
+QUICK_TESTS := $(wildcard tests/unit tests/spec tests/property tests/simulator tests/mistakes tests/mutation)
 
 .PHONY: help
 help: ## list the targets
@@ -65,13 +67,17 @@ bench: $(VENV)/dev.stamp ## the benchmark table; ARGS="--quick" and others go to
 # ------------------------------------------------------------------------------------------ checking it
 
 .PHONY: check
-check: $(VENV)/dev.stamp ## style, types, floors and the quick tests; under a minute
+# Set, it would have every worker and every command compile anew all that it imports, for seconds.
+check: export PYTHONDONTWRITEBYTECODE :=
+check: $(VENV)/dev.stamp ## style, types, floors and the quick tests; about a minute
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@rm -rf $(REPORT)
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal --junitxml=$(REPORT)/quick-tests.xml $(QUICK_TESTS) -m "not containers and not model and not slow"
+	PYTEST_DEBUG_TEMPROOT=$(TEST_FILES) $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal \
+	  --override-ini tmp_path_retention_policy=failed --junitxml=$(REPORT)/quick-tests.xml \
+	  $(QUICK_TESTS) -m "not containers and not model and not slow"
 
 .PHONY: test
 test: check ## everything: check, faults, model, containers; HANDOFFD_REQUIRE="docker cxx ..." forbids skipping
@@ -82,19 +88,65 @@ format: $(VENV)/dev.stamp ## let ruff put the style right
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-$(MODEL): model/custody_model.cpp
+$(MODEL): model/custody_model.cpp $(wildcard model/*.h)
 	@command -v $(CXX) >/dev/null \
 	  || { echo "make: no C++ compiler '$(CXX)'; on Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
 	@mkdir -p $(@D)
 	$(CXX) -O2 -std=c++17 -o $@ $<
 
 .PHONY: model
-model: $(MODEL) ## every order of events in the custody protocol; about a minute
+model: $(MODEL) ## every order of events in the custody protocol; one to two minutes
 	$(MODEL)
 
 .PHONY: model-mistakes
 model-mistakes: $(MODEL) ## the seeded mistakes, each of which the model must catch
 	$(MODEL) --mistakes
+
+.PHONY: pictures
+pictures: $(VENV)/dev.stamp ## make the pictures of the status page in docs/images/ anew; needs chromium, chromium-driver, fonts-inter
+	@$(BIN)/python -m tests.spec.page.pictures >/dev/null
+
+N ?= 20000
+HOSTS ?= 2
+SEED ?= 0
+.PHONY: simulate
+simulate: $(VENV)/dev.stamp ## N=20000 schedules of HOSTS=2 simulated hosts from SEED=0 on, COMPILED=1 for many; failures are shortened and kept
+	@$(BIN)/python -m tests.simulator --schedules $(N) --hosts $(HOSTS) --seed $(SEED) $(if $(COMPILED),--compiled)
+
+.PHONY: paths
+paths: $(VENV)/dev.stamp $(MODEL) ## what the hosts of N=20000 schedules show, held against the model: each is a path of it
+	@$(BIN)/python -m tests.simulator.paths_check --schedules $(N) --model $(MODEL)
+
+$(VENV)/mutation.stamp: requirements/mutation.txt $(VENV)/dev.stamp
+	@echo "installing the tool of mutation testing into $(VENV)"
+	@$(PIP_LOCKED) -r requirements/mutation.txt
+	@touch $@
+
+MODULES ?= protocol
+.PHONY: mutate
+mutate: $(VENV)/mutation.stamp ## change the code of MODULES="protocol" bit by bit and count what its tests notice; ARGS="--sample 3" for a part
+	@$(BIN)/python -m tests.mutation $(ARGS) $(MODULES)
+
+.PHONY: mistakes
+mistakes: $(VENV)/dev.stamp ## break every rule in a copy of the code and measure what notices it; some minutes
+	@$(BIN)/python -m tests.mistakes
+
+MINUTES ?= 60
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## two hosts, a handoff a second each way, a fault every 30 s, for MINUTES=60; then the books
+	@$(BIN)/python -m tests.fire --minutes $(MINUTES)
+
+.PHONY: hostile
+hostile: $(VENV)/dev.stamp ## a million hostile payloads through admission, 100,000 hostile requests to a daemon; some minutes
+	@$(BIN)/python -m tests.hostile
+
+.PHONY: crash-points
+crash-points: $(VENV)/dev.stamp ## a real process struck at every system call of every story; needs strace; half an hour
+	@$(BIN)/python -m tests.fault.calls
+
+.PHONY: power-cuts
+power-cuts: $(VENV)/dev.stamp ## N=20000 power cuts on ext4 and xfs; needs root, e2fsprogs, xfsprogs
+	@$(BIN)/python -m tests.fault.cuts --cuts $(N)
 
 # ------------------------------------------------------------------------------------------ shipping it
 
@@ -106,11 +158,37 @@ lock: | $(BIN)/python ## pin the dependencies anew, with hashes
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links"; \
 	$$compile pyproject.toml --output-file requirements/run.txt; \
 	$$compile pyproject.toml --extra dev --constraints requirements/run.txt --output-file requirements/dev.txt; \
-	$$compile requirements/build.in --constraints requirements/dev.txt --output-file requirements/build.txt
+	$$compile requirements/build.in --constraints requirements/dev.txt --output-file requirements/build.txt; \
+	$$compile requirements/mutation.in --constraints requirements/dev.txt --output-file requirements/mutation.txt
 
 .PHONY: wheel
-wheel: $(VENV)/dev.stamp ## build dist/handoffd-*.whl
-	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+wheel: $(VENV)/dev.stamp ## build the wheel and the source distribution into dist/
+	@rm -f dist/handoffd[-_]*
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+$(VENV)/docs.stamp: requirements/docs.txt $(VENV)/run.stamp
+	@echo "installing the tools of the documentation into $(VENV)"
+	@$(PIP_LOCKED) -r requirements/docs.txt
+	@touch $@
+
+.PHONY: docs
+docs: $(VENV)/docs.stamp ## the documentation as a site in build/site/, its links checked
+	@rm -rf build/site build/doctrees
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs/site -b html -d build/doctrees . build/site
+	@$(BIN)/python docs/site/check.py build/site
+
+.PHONY: pages
+pages: $(VENV)/run.stamp ## write the pages anew that are made from the code
+	@for maker in docs/make_*.py; do $(BIN)/python $$maker; done
+	@$(BIN)/python -m handoffd.hub.reference docs/http-api.md
+
+.PHONY: package
+package: $(VENV)/dev.stamp $(VENV)/docs.stamp wheel ## wheel, source distribution and Debian package in dist/
+	@packaging/deb/build dist
+
+.PHONY: image
+image: $(VENV)/dev.stamp ## the container image handoffd:latest; BASE_IMAGE=... builds on another base
+	@packaging/image/build
 
 .PHONY: clean
 clean: ## remove everything that was made here
