@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.faulty import Failing
 from tests.unit.custody.pair import Host, X, payload
 
-from handoffd.custody.desk import GROUP_LIMIT, Desk, DeskClosed
+from handoffd.custody.desk import GROUP_LIMIT, Desk, DeskClosed, DeskDied
 from handoffd.custody.filesystem import FlushFailed
 from handoffd.custody.message import News, Owed
 from handoffd.protocol.name import AgentName, HostName
@@ -212,9 +212,11 @@ def test_an_error_ends_it_without_an_answer_and_is_told(rig: Rig, desk: Desk, er
     held(rig, desk)
     failing, waiting = desk.submit(rig.fail(error), 1), desk.submit(rig.double, 1)
     rig.gate.set()
-    for future in (failing, waiting):
-        with pytest.raises(DeskClosed):
-            future.result(WAIT_S)
+    with pytest.raises(DeskDied):
+        failing.result(WAIT_S)
+    with pytest.raises(DeskClosed) as raised:
+        waiting.result(WAIT_S)
+    assert type(raised.value) is DeskClosed
     assert rig.died.wait(WAIT_S)
     assert (rig.deaths, rig.groups) == ([error], [])
 

@@ -29,7 +29,11 @@ IDLE_S = 0.01
 
 
 class DeskClosed(Exception):
-    """The custody thread has ended; nothing can be asked of it any more."""
+    """The custody thread has ended, and has done nothing of what was asked; nothing can be asked of it any more."""
+
+
+class DeskDied(DeskClosed):
+    """The custody thread has ended by an error in the middle of what was asked; it may have taken effect."""
 
 
 @dataclass(slots=True)
@@ -157,7 +161,7 @@ class Desk:
             answers = group[0].method(items)
         except BaseException as error:
             for errand in group:
-                errand.future.set_exception(DeskClosed(str(error)))
+                errand.future.set_exception(DeskDied(str(error)))
             raise
         finally:
             del waiting[: len(group)]

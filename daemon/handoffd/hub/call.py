@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp.web import BaseRequest, StreamResponse
 
-from handoffd.custody.desk import DeskClosed
+from handoffd.custody.desk import DeskClosed, DeskDied
 from handoffd.custody.message import Principal
 from handoffd.hub.answer import Stamp
 from handoffd.hub.dialler import Diallers
@@ -112,20 +112,22 @@ class Hub:
         return frozenset(gone)
 
     async def ask(self, method: Callable[[list[Item]], list[Result]], item: Item) -> Result:
-        """Ask the engine one thing. Raises Refused if it could not be asked; what fails later leaves it open."""
+        """Ask the engine one thing. Raises Refused if it was not asked; what fails later leaves it open."""
         try:
-            future = self._desk.submit(method, item)
+            return await _outcome(self._desk.submit(method, item))
+        except DeskDied:
+            raise
         except DeskClosed as error:
             raise _unavailable() from error
-        return await _outcome(future)
 
     async def ask_many(self, method: Callable[[list[Item]], list[Result]], items: list[Item]) -> list[Result]:
         """Ask the engine several things at once; the results in the same order. Raises as `ask` does."""
         try:
-            future = self._desk.submit_many(method, items)
+            return await _outcome(self._desk.submit_many(method, items))
+        except DeskDied:
+            raise
         except DeskClosed as error:
             raise _unavailable() from error
-        return await _outcome(future)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import Final, cast
 
 from aiohttp.web import BaseRequest, StreamResponse
 
+from handoffd.custody.desk import DeskDied
 from handoffd.hub.answer import UNKNOWN_STATUS, Stamp
 from handoffd.hub.body import read_body
 from handoffd.hub.call import Call, Hub
@@ -74,8 +75,10 @@ class Dispatcher:
             response = self._refuse(request, refused, self._stamp(request, visitor))
         except ConnectionError:
             raise
-        except Exception:
-            LOG.exception("a request failed unexpectedly", extra={"fields": {"operation": route and route.operation}})
+        except Exception as error:
+            if not isinstance(error, DeskDied):  # of which its owner tells, once
+                operation = route and route.operation
+                LOG.exception("a request failed unexpectedly", extra={"fields": {"operation": operation}})
             if request.writer.output_size > 0:  # a stream: nothing more can be said
                 raise ConnectionError("the answer has begun") from None
             response = self._stamp(request, visitor).problem(Problem.UNAVAILABLE, UNKNOWN_STATUS, _UNKNOWN)

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.hub.fake_engine import TOKENS, digest
 from tests.unit.hub.harness import Running, payload, running, settings, until, wire
 
+from handoffd.custody.desk import DeskClosed, DeskDied
 from handoffd.hub.route import Audience
 from handoffd.hub.settings import Directory
 from handoffd.hub.table import ROUTES
@@ -212,6 +213,28 @@ async def test_what_fails_unexpectedly_is_neither_shown_nor_called_undone(
     assert "tid" not in answer.body
     assert b"secret" not in answer.data
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_what_a_desk_dies_of_may_have_taken_effect_and_is_told_once_by_its_owner(
+    here: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    def deadly(items: list[object]) -> list[object]:
+        raise DeskDied("a directory could not be flushed")
+
+    here.engine.admit = deadly  # type: ignore[method-assign, assignment]
+    answer = await here.start(payload(), **{"Idempotency-Key": "a" * 64})
+    assert (answer.status, answer.body["reason"]) == (500, "unavailable")
+    assert "tid" not in answer.body
+    assert caplog.text == ""
+
+
+async def test_what_waited_for_a_desk_that_has_ended_was_not_done(here: Running) -> None:
+    def ended(items: list[object]) -> list[object]:
+        raise DeskClosed("the custody thread has stopped")
+
+    here.engine.admit = ended  # type: ignore[method-assign, assignment]
+    answer = await here.start(payload(), **{"Idempotency-Key": "a" * 64})
+    assert (answer.status, answer.body["reason"], answer.body["tid"]) == (503, "unavailable", "a" * 64)
 
 
 async def test_a_desk_that_has_died_did_nothing(here: Running) -> None:
