@@ -290,6 +290,41 @@ def test_a_staler_name_beside_a_claim_goes(pair: Pair, power: bool) -> None:
     assert (pair.b.names("handoff"), pair.b.names(INBOX)) == ([], [name])
 
 
+@pytest.mark.parametrize("stale", ["handoff/{}", INBOX + "/{}.new"])
+@pytest.mark.parametrize(("place", "reason"), [("archive", "completed"), ("rejected", "rejected_by_agent")])
+def test_an_end_beside_a_name_that_a_power_cut_shows_again_is_an_end(
+    pair: Pair, stale: str, place: str, reason: str
+) -> None:
+    data = payload()
+    _, name = pair.cross(data)
+    (pair.b.root / place / f"1795168801-bob-alice-{json.loads(data)['handoff_id']}.json").write_bytes(data)
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / stale.format(name))
+    restart(pair.b, power=True)
+    assert (pair.b.outcome()["reason"], pair.b.outcome()["delivered"]) == (reason, "claimed")
+    assert (pair.b.names("handoff"), pair.b.names(INBOX)) == ([], [])
+
+
+@pytest.mark.parametrize("stale", ["handoff/{}", INBOX + "/{}.new"])
+def test_a_claim_by_another_name_beside_one_that_a_power_cut_shows_again_is_a_claim(pair: Pair, stale: str) -> None:
+    tid, name = pair.cross()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / "claimed" / "mine.json")
+    os.link(pair.b.root / "claimed" / "mine.json", pair.b.root / stale.format(name))
+    restart(pair.b, power=True)
+    assert (state(pair.b, tid), pair.b.names("handoff"), pair.b.names(INBOX)) == (State.CLAIMED, [], [name])
+    assert pair.b.names("claimed") == ["mine.json"]
+
+
+def test_after_a_power_cut_all_are_looked_for_in_one_search(pair: Pair) -> None:
+    """An archive may hold a million files, and each open handoff may be among them."""
+    for _ in range(3):
+        pair.cross()
+    pair.b.power_cut()
+    order = recorded(pair.b)
+    pair.b.start()
+    assert [order.count(f"names {place}") for place in ("archive", "rejected", "claimed")] == [1, 1, 1]
+    assert {outcome["reason"] for outcome in pair.b.outcomes()} == {"uncertain_power_loss"}
+
+
 @pytest.mark.parametrize(("late_s", "reason"), [(0.0, "revoked"), (61.0, "expired")])
 def test_a_pulled_one_without_outcome_gets_it_after_a_crash(pair: Pair, late_s: float, reason: str) -> None:
     _, name = pair.cross()

@@ -50,6 +50,10 @@ class Findings:
     by_links: bool = False
     at_rest: bool = False
 
+    def tids(self) -> set[TransferId]:
+        """Return every T that was found."""
+        return {*self.claims, *(one.receipt.tid for one in self.closes)}
+
 
 class Observer:
     """Looks after every receipt that is published and has no outcome."""
@@ -74,7 +78,7 @@ class Observer:
             if directory in seen and self._tree.ledger.receipts:
                 names = seen[directory] or self._changed_names(directory)
                 self._match_all(directory, names, found)
-        self._report(found)
+        self.report(found)
 
     def tick(self) -> None:
         """Look at every receipt, whatever the hints said."""
@@ -84,7 +88,7 @@ class Observer:
         if self._is_search_due():
             self._search(found)
         self._retry_unripe(found)
-        self._report(found)
+        self.report(found)
         self._close_vanished()
         self._note_stale()
 
@@ -93,16 +97,33 @@ class Observer:
         found = Findings({}, [])
         for receipt in receipts:
             self._follow(receipt, found)
-        self._report(found)
+        self.report(found)
 
-    def search_now(self, receipt: Receipt) -> None:
-        """Look for one receipt everywhere, at once: after a power cut nobody waits two seconds."""
-        found = Findings({}, [], at_rest=True)
-        self._follow(receipt, found)
-        if receipt.tid not in {one.receipt.tid for one in found.closes}:
+    def search_at_rest(self, receipts: Iterable[Receipt]) -> Findings:
+        """Look for these everywhere, at once: after a power cut nobody waits two seconds.
+
+        No agent runs, and a name that came back in handoff/ says nothing. To be reported when that name has gone.
+        """
+        found, wanted = Findings({}, [], at_rest=True), list(receipts)
+        for receipt in wanted:
+            self._follow(receipt, found)
+        if not found.tids().issuperset(receipt.tid for receipt in wanted):
             for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
                 self._match_all(directory, self._tree.fs.names(directory), found)
-        self._report(found)
+        # What bears its own name counts before what is like it.
+        found.closes = list({one.receipt.tid: one for one in reversed(found.closes)}.values())
+        return found
+
+    def report(self, found: Findings) -> None:
+        """Flush, then tell: claims first, so that a story is told in its order."""
+        claims = list(found.claims.values())
+        if claims:
+            if found.by_links:
+                self._tree.fs.sync_all()  # the name is not known, so neither is its directory
+            self._tree.fs.sync_directories((layout.CLAIMED, layout.HANDOFF))
+            for receipt in claims:
+                self.mark_claimed(receipt)
+        self._closing.close(found.closes)
 
     # ------------------------------------------------------------ one receipt, by its known names
 
@@ -129,9 +150,14 @@ class Observer:
             self._miss(receipt, found)
 
     def _miss(self, receipt: Receipt, found: Findings) -> None:
-        """At none of its names. The receipt is a hard link: two links mean an agent holds it under some name."""
-        mine = self._tree.fs.stat(layout.inbox(receipt.peer), receipt.name)
-        if mine is not None and mine.links > 1 and self._tree.fs.stat(layout.HANDOFF, receipt.name) is None:
+        """At none of its names. The receipt is a hard link: two links mean an agent holds it under some name, if it is
+        not one of ours that a power cut has shown again."""
+        own = layout.inbox(receipt.peer)
+        mine, ours = (
+            self._tree.fs.stat(own, receipt.name),
+            ((layout.HANDOFF, receipt.name), (own, f"{receipt.name}.new")),
+        )
+        if mine is not None and mine.links > 1 and all(self._tree.fs.stat(*one) is None for one in ours):
             found.by_links = found.by_links or receipt.state is not State.CLAIMED
             self._claimed(receipt, found)
         if receipt.missed_b is None:
@@ -210,7 +236,7 @@ class Observer:
         receipt, data = self._identify(directory, name, seen)
         if receipt is None or receipt.place not in (Place.OFFERED, Place.AWAY):
             return False
-        if self._tree.fs.stat(layout.HANDOFF, receipt.name) is not None:
+        if not found.at_rest and self._tree.fs.stat(layout.HANDOFF, receipt.name) is not None:
             return False  # still claimable: a look-alike is no evidence
         receipt.place, receipt.missed_b, receipt.looks = Place.AWAY, None, 0
         if directory == layout.CLAIMED:
@@ -283,17 +309,6 @@ class Observer:
             return ""
         words = rejection_words(data) or _field(data, "detail") or _field(data, "reason")
         return words or data.decode("utf-8", "replace").strip()[:DETAIL_LIMIT]
-
-    def _report(self, found: Findings) -> None:
-        """Flush, then tell: claims first, so that a story is told in its order."""
-        claims = list(found.claims.values())
-        if claims:
-            if found.by_links:
-                self._tree.fs.sync_all()  # the name is not known, so neither is its directory
-            self._tree.fs.sync_directories((layout.CLAIMED, layout.HANDOFF))
-            for receipt in claims:
-                self.mark_claimed(receipt)
-        self._closing.close(found.closes)
 
     def mark_claimed(self, receipt: Receipt, seen: Stat | None = None) -> None:
         """Enter a claim that is durable; `seen`: the file whose last change was the claim."""

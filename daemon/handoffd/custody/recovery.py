@@ -46,6 +46,7 @@ from handoffd.protocol.timing import SIGNATURE_MEMORY_S
 
 CLEAN = b"clean\n"
 NOTE_LIMIT_BYTES = 256
+STALER = "a staler name of a file that went on"
 
 
 @dataclass(slots=True)
@@ -83,6 +84,8 @@ class Recovery:
         self.power_cut = False
         self._carried: dict[TransferId, tuple[str, str]] = {}
         self._joined: dict[TransferId, Sending] = {}
+        self._closes: list[Close] = []
+        self._doubted: list[Receipt] = []
 
     # ------------------------------------------------------------ start
 
@@ -96,8 +99,7 @@ class Recovery:
         self._load_notes()
         self._carried = self._carried_by()
         self._remember_outcomes()
-        for peer in self._peers_in(layout.INBOX):
-            self._recover_inbox(peer)
+        self._recover_inboxes()
         # All of sent/ first: what a power cut shows under two names may have two peers (R6).
         for kind, place in ((layout.SENT, layout.sent), (layout.OUTBOX, layout.outbox)):
             for peer in self._peers_in(kind):
@@ -255,12 +257,22 @@ class Recovery:
 
     # ------------------------------------------------------------ receiver's table
 
+    def _recover_inboxes(self) -> None:
+        for peer in self._peers_in(layout.INBOX):
+            self._recover_inbox(peer)
+        self._settle_doubts()
+        # Claims made since the directories were opened are told like all others, so they are flushed like them.
+        self._tree.fs.sync_directories((layout.CLAIMED, layout.HANDOFF))
+        self._steps.closing.close(self._closes)
+        if self.power_cut and any(self._is_in_doubt(one.receipt.tid) for one in self._closes):
+            # With `boot` written, the next start would take these for untouched by the power cut.
+            raise OSError(errno.ENOSPC, "outcomes of a power-cut start were not written; free some space")
+
     def _recover_inbox(self, peer: str) -> None:
         found: dict[FileName, Found] = {}
         for name in self._tree.fs.names(layout.inbox(peer)):
             if not _sort_name(name, found):
                 self._tree.quarantine(layout.inbox(peer), name, "not a name of ours in inbox/")
-        closes: list[Close] = []
         for name, have in sorted(found.items()):
             tid = tid_of_published(name)
             assert tid is not None
@@ -268,13 +280,7 @@ class Recovery:
             if record is not None:
                 self._clear(peer, name, have, record)
             else:
-                self._recover_receipt(peer, name, tid, have, closes)
-        # Claims made since the directories were opened are told like all others, so they are flushed like them.
-        self._tree.fs.sync_directories((layout.CLAIMED, layout.HANDOFF))
-        self._steps.closing.close(closes)
-        if self.power_cut and any(self._is_in_doubt(one.receipt.tid) for one in closes):
-            # With `boot` written, the next start would take these for untouched by the power cut.
-            raise OSError(errno.ENOSPC, "outcomes of a power-cut start were not written; free some space")
+                self._recover_receipt(peer, name, tid, have)
 
     def _is_in_doubt(self, tid: TransferId) -> bool:
         return tid in self._tree.ledger.receipts or tid in self._tree.ledger.aside
@@ -285,7 +291,7 @@ class Recovery:
         fs, own = self._tree.fs, layout.inbox(peer)
         offered = fs.stat(layout.HANDOFF, name) is not None
         if offered and (have.pulled or have.accepted):
-            self._tree.quarantine(layout.HANDOFF, name, "a staler name of a file that went on", receipt.facts)
+            self._tree.quarantine(layout.HANDOFF, name, STALER, receipt.facts)
         elif offered:
             fs.move(layout.HANDOFF, name, own, f"{name}.pulled")
         if have.accepted:
@@ -296,7 +302,7 @@ class Recovery:
             fs.unlink(own, f"{name}.new")
         self._steps.closing.clear_or_keep(receipt, record)
 
-    def _recover_receipt(self, peer: str, name: FileName, tid: TransferId, have: Found, closes: list[Close]) -> None:
+    def _recover_receipt(self, peer: str, name: FileName, tid: TransferId, have: Found) -> None:
         fs, own = self._tree.fs, layout.inbox(peer)
         if not (have.receipt or have.routed):
             if have.new:
@@ -309,17 +315,17 @@ class Recovery:
         self._tree.ledger.signatures.reserve(receipt.facts.identity, tid, receipt.facts.expires_at)
         self._tree.ledger.note(peer, tid)
         if receipt.routed:
-            self._recover_routed(receipt, have, closes)
+            self._recover_routed(receipt, have)
             return
         self._locate(receipt, have)
         if receipt.place == Place.PULLED:
-            closes.append(self._close_pulled(receipt))
+            self._closes.append(self._close_pulled(receipt))
         elif self.power_cut and not receipt.facts.is_canary:  # which no agent has ever seen
-            self._doubt(receipt, have, closes)
+            self._doubted.append(receipt)
         elif receipt.place == Place.OFFERED and receipt.facts.to is not None:
             self._tree.tell(Waiting(receipt.facts.to, name, receipt.facts))  # nobody may have been woken for it
 
-    def _recover_routed(self, receipt: Receipt, have: Found, closes: list[Close]) -> None:
+    def _recover_routed(self, receipt: Receipt, have: Found) -> None:
         """What is only forwarded was never published: neither a power cut nor an agent makes it uncertain (11.7)."""
         fs, own, name = self._tree.fs, layout.inbox(receipt.peer), receipt.name
         carried = self._carried.get(receipt.tid)
@@ -333,7 +339,7 @@ class Recovery:
         elif have.pulled:
             fs.unlink(own, f"{name}.new")
             receipt.place = Place.PULLED
-            closes.append(self._close_pulled(receipt))
+            self._closes.append(self._close_pulled(receipt))
         elif have.new or self.power_cut:
             if not have.new:
                 fs.link(own, receipt.receipt_name, own, f"{name}.new")  # b5 had not passed
@@ -341,7 +347,7 @@ class Recovery:
         else:
             receipt.place = Place.AWAY
             detail = "somebody removed the file that was to be forwarded"
-            closes.append(Close(receipt, Reason.VANISHED_AT_TARGET, detail))
+            self._closes.append(Close(receipt, Reason.VANISHED_AT_TARGET, detail))
 
     def _receipt(self, peer: str, name: FileName, tid: TransferId, have: Found) -> Receipt:
         own = layout.inbox(peer)
@@ -377,7 +383,7 @@ class Recovery:
         if have.new and receipt.place != Place.NEW:
             fs.unlink(own, f"{name}.new")
         if offered and receipt.place != Place.OFFERED:
-            self._tree.quarantine(layout.HANDOFF, name, "a staler name of a file that went on", receipt.facts)
+            self._tree.quarantine(layout.HANDOFF, name, STALER, receipt.facts)
 
     def _close_pulled(self, receipt: Receipt) -> Close:
         if self.power_cut and not receipt.routed:
@@ -388,27 +394,38 @@ class Recovery:
         receipt.ends_as = reason
         return Close(receipt, reason, "taken back before the last start")
 
-    def _doubt(self, receipt: Receipt, have: Found, closes: list[Close]) -> None:
-        """After a power cut only what lies beyond the agents' reach, or is a claim, is believed."""
-        detail = "the machine lost power while it was open to agents; it may have been claimed"
-        flush = (layout.inbox(receipt.peer), layout.HANDOFF)
-        own, name = layout.inbox(receipt.peer), receipt.name
-        if receipt.place == Place.OFFERED:
-            self._tree.fs.move(layout.HANDOFF, name, own, f"{name}.pulled")
-        elif receipt.place == Place.NEW:
-            self._tree.fs.move(own, f"{name}.new", own, f"{name}.pulled")
-        elif receipt.place == Place.AWAY and receipt.state is not State.CLAIMED:
-            self._steps.observer.search_now(receipt)
-            if self._is_open(receipt):
-                closes.append(Close(receipt, Reason.UNCERTAIN_POWER_LOSS, detail))
-            return
-        else:
-            return
-        receipt.place, receipt.ends_as = Place.PULLED, Reason.UNCERTAIN_POWER_LOSS
-        closes.append(Close(receipt, Reason.UNCERTAIN_POWER_LOSS, detail, flush=flush))
+    def _settle_doubts(self) -> None:
+        """After a power cut only what lies beyond the agents' reach, or is a claim, is believed; it is looked for once
+        for all. What is found nowhere ends."""
+        open_ones = [receipt for receipt in self._doubted if receipt.state is not State.CLAIMED]
+        places = {receipt.tid: receipt.place for receipt in open_ones}
+        for receipt in open_ones:
+            receipt.place = Place.AWAY
+        found = self._steps.observer.search_at_rest(open_ones)
+        seen = found.tids()
+        for receipt in open_ones:
+            if receipt.tid in seen:
+                self._remove_staler(receipt, places[receipt.tid])
+        self._steps.observer.report(found)
+        self._closes += [self._uncertain(one, places[one.tid]) for one in open_ones if one.tid not in seen]
 
-    def _is_open(self, receipt: Receipt) -> bool:
-        return receipt.tid in self._tree.ledger.receipts and receipt.state is not State.CLAIMED
+    def _remove_staler(self, receipt: Receipt, place: str) -> None:
+        """Remove the name that the power cut showed again of a file that has gone on."""
+        if place == Place.OFFERED:
+            self._tree.quarantine(layout.HANDOFF, receipt.name, STALER, receipt.facts)
+        elif place == Place.NEW:
+            self._tree.fs.unlink(layout.inbox(receipt.peer), f"{receipt.name}.new")
+
+    def _uncertain(self, receipt: Receipt, place: str) -> Close:
+        """Take it out of the agents' reach."""
+        own, name = layout.inbox(receipt.peer), receipt.name
+        detail = "the machine lost power while it was open to agents; it may have been claimed"
+        if place == Place.AWAY:
+            return Close(receipt, Reason.UNCERTAIN_POWER_LOSS, detail)
+        shown = (layout.HANDOFF, name) if place == Place.OFFERED else (own, f"{name}.new")
+        self._tree.fs.move(*shown, own, f"{name}.pulled")
+        receipt.place, receipt.ends_as = Place.PULLED, Reason.UNCERTAIN_POWER_LOSS
+        return Close(receipt, Reason.UNCERTAIN_POWER_LOSS, detail, flush=(own, layout.HANDOFF))
 
     # ------------------------------------------------------------ sender's table
 
