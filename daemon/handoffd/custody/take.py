@@ -254,11 +254,12 @@ class Taker:
         verdict = self._judge_again(one, data, seen)
         if verdict is None:
             return None
-        self._unread.pop((one.peer, one.name), None)
         if verdict.peer is None:
             self._put_back(one, data)
             return None
-        return self._enter(one, data, verdict, verdict.peer, seen.mtime_ns)
+        entered = self._enter(one, data, verdict, verdict.peer, seen.mtime_ns)
+        self._unread.pop((one.peer, one.name), None)
+        return entered
 
     def _judge_again(self, one: Caught, data: bytes, seen: Stat) -> Judgement | None:
         """a5. The bytes judged at a2 keep their verdict; others are flushed and judged anew, broken ones later."""
@@ -285,8 +286,9 @@ class Taker:
                 self._tree.fs.move(layout.outbox(one.peer), one.name, layout.HANDOFF, name)
             except FileExistsError:
                 continue
+            self._unread.pop((one.peer, one.name), None)
             return
-        self._unread[(one.peer, one.name)] = self._tree.clock.boottime()  # no free name now
+        self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())  # no free name now
 
     def _enter(
         self, one: Caught, data: bytes, verdict: Judgement, peer: str, since_ns: int

@@ -48,10 +48,11 @@ def test_what_lies_in_outbox_from_a_try_that_failed_halfway_is_taken_for_what_it
 # ---------------------------------------------------------------- a take
 
 
-def test_a_file_that_was_taken_and_cannot_be_named_is_told_and_goes_on_later(pair: Pair) -> None:
+def test_a_file_that_was_taken_and_cannot_be_named_is_told_once_and_goes_on_later(pair: Pair) -> None:
     pair.a.drop(X, data := payload())
     refuse(pair.a, "move", 2)
-    pair.a.tick()
+    for _ in range(3):
+        pair.a.tick(1.0)
     (line,) = parked(pair.a)
     assert (line["file"], line["peer"]) == (X, "host-b")
     pair.a.faults.failing = None
