@@ -81,15 +81,19 @@ def start_leashed(command: Sequence[str], log: Path) -> "subprocess.Popen[bytes]
     the command is signalled as the owner of the pipe: with SIGKILL instead of SIGIO.
     """
     leash, held = os.pipe()
+    holder = os.fdopen(held, "wb")
     try:
         with log.open("ab") as errors:
             process = subprocess.Popen(
                 command, stdin=leash, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
             )
-        process.stdin = os.fdopen(held, "wb")
+        process.stdin = holder
         fcntl.fcntl(leash, fcntl.F_SETOWN, process.pid)
         fcntl.fcntl(leash, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(leash, fcntl.F_SETFL, fcntl.fcntl(leash, fcntl.F_GETFL) | os.O_ASYNC)
+    except BaseException:
+        holder.close()  # which kills it, if it has begun
+        raise
     finally:
         os.close(leash)
     return process

@@ -7,6 +7,7 @@ aiohappyeyeballs hands over sockets, which `lane` must not give to the loop.)
 
 import asyncio
 import errno
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
@@ -21,8 +22,9 @@ async def first_of(
 ) -> Result:
     """Return the first result; `discard` gets any other.
 
-    `attempts`: at least one. `until_s`: when all of them end, by the loop's clock, if ever. Raises the OSError of the
-    attempt that failed last, which says more than the silence of another; TimeoutError where all were silent.
+    `attempts`: at least one. `until_s`: when all of them end, by the loop's clock, if ever. Raises the OSError that
+    says most: of one where somebody answered and TLS failed, else of the one that failed last; TimeoutError where all
+    were silent.
     """
     race = _Race(attempts)
     wanted = 0
@@ -36,7 +38,13 @@ async def first_of(
             discard(one)
     if race.made:
         return race.made[0]
-    raise race.failures[-1] if race.failures else TimeoutError(errno.ETIMEDOUT, "no answer in time")
+    raise _most_telling(race.failures)
+
+
+def _most_telling(failures: Sequence[OSError]) -> OSError:
+    answered = [failure for failure in failures if isinstance(failure, ssl.SSLError)]
+    silence = TimeoutError(errno.ETIMEDOUT, "no answer in time")
+    return [silence, *failures, *answered][-1]
 
 
 class _Race(Generic[Result]):

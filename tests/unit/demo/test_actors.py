@@ -16,7 +16,7 @@ import pytest
 
 from handoffd.demo.host import Host, held_ports
 from handoffd.demo.play import AGENT, CALLER
-from handoffd.demo.process import Actor, end, start
+from handoffd.demo.process import Actor, end, start, start_leashed
 
 LIMIT_S = 20
 CALL = {"to": "alice", "caller": "Anna", "reason": "calendar", "transcript": [], "lifetime_s": 60}
@@ -144,6 +144,13 @@ def test_a_leashed_process_does_not_outlive_the_one_that_started_it(tmp_path, st
     ended = select.select([leashed], [], [], LIMIT_S)[0]
     os.close(leashed)
     assert ended
+
+
+def test_a_leash_without_a_process_leaves_nothing_open(tmp_path):
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(FileNotFoundError):
+        start_leashed([str(tmp_path / "nothing")], tmp_path / "log")
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_ports_are_different_nobody_elses_and_a_daemon_can_listen_there():

@@ -1,6 +1,7 @@
 """Of several attempts the first to succeed, and nothing of the others."""
 
 import asyncio
+import ssl
 
 import pytest
 
@@ -60,6 +61,15 @@ async def test_where_all_fail_the_last_one_says_why():
     attempts.ends[0].set_exception(OSError("refused"))
     attempts.ends[1].set_exception(OSError("no route"))
     with pytest.raises(OSError, match="no route"):
+        await attempts.winner()
+
+
+async def test_where_all_fail_a_host_that_answered_wrongly_says_more_than_one_that_refused():
+    attempts = Attempts(3)
+    attempts.ends[0].set_exception(OSError("refused"))
+    attempts.ends[1].set_exception(ssl.SSLError("another certificate"))
+    attempts.ends[2].set_exception(OSError("no route"))
+    with pytest.raises(ssl.SSLError, match="another certificate"):
         await attempts.winner()
 
 
