@@ -216,6 +216,7 @@ HEARD = {
     *(f"{PULL}: {step}" for step in (*_OF_A_LEASE, *_OF_B)),
 }
 """Steps of the model, most of them only taken where a line tells of them, as the model calls them."""
+KEPT = [path for path in sorted(Path(__file__).with_name("kept").glob("*.txt")) if " hosts 2" in path.read_text()]
 _NOTICED_PUSHED = (
     "outbox-unflushed",
     "silence-is-refusal",
@@ -281,6 +282,15 @@ def test_what_simulated_hosts_show_are_paths_of_the_model(model: Path, capsys: p
     assert counts[f"{PUSH}: {WHOLE}"] > 2_200
     assert counts[f"{PULL}: {WHOLE}"] > 700
     assert counts.keys() >= HEARD, "these steps of the model were not shown once"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.stem)
+def test_what_was_kept_of_two_hosts_is_a_path(model: Path, kept: Path) -> None:
+    tracks, broken = watch(from_text(kept.read_text()))
+    assert not broken
+    for number, track in enumerate(track for track in tracks if track.is_watched):
+        assert judge(model, track.text(f"{kept.stem}.{number}"), track.link).wrong == []
 
 
 @pytest.mark.slow
