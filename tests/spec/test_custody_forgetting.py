@@ -1,11 +1,15 @@
 """docs/custody.md section 12: forgetting."""
 
+import errno
 import json
 import os
 from dataclasses import replace
 
+import pytest
+from tests.fakes.faulty import Failing
 from tests.unit.custody.pair import Host, Pair, payload
 
+from handoffd.custody import report
 from handoffd.custody.message import Arrival, Batch, Mirror, StatesQuery
 from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.payload import transfer_id
@@ -159,3 +163,73 @@ def test_after_a_restart_nothing_is_forgotten_before_its_artefact_came(pair: Pai
     assert (debts.fetch, debts.forget) == ((tid,), ())
     pair.follow()
     assert final.encode() in [pair.a.read(f"archive/{one}") for one in pair.a.names("archive")]
+
+
+# ------------------------------------------------------------------------------------------------- the sweep
+
+
+def one_more(pair: Pair) -> TransferId:
+    return ended(pair, payload(at=pair.b.clock.wall_s))
+
+
+def forgotten(pair: Pair, count: int) -> None:
+    """So many handoffs that have ended, and that B may forget in a day."""
+    for _ in range(count):
+        one_more(pair)
+    pair.follow()
+    assert len(pair.b.outcomes()) == count
+
+
+def test_only_a_portion_is_looked_at_on_each_tick(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "DELETES_PER_TICK", 2)
+    forgotten(pair, 5)
+    left = []
+    for seconds in (DAY_S + 2 * HOUR_S, 1.0, 1.0):
+        pair.b.tick(seconds)
+        left.append(len(pair.b.outcomes()))
+    assert left == [3, 1, 0]
+
+
+def test_nothing_but_what_was_forgotten_goes_with_it(pair: Pair) -> None:
+    forgotten(pair, 2)
+    kept = one_more(pair)
+    later(pair.b, DAY_S + 2 * HOUR_S)
+    assert [record["tid"] for record in pair.b.outcomes()] == [kept]
+
+
+def test_a_forget_that_comes_while_outcomes_are_looked_at_counts_an_hour_later(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "DELETES_PER_TICK", 1)
+    late = [one_more(pair) for _ in range(3)]
+    pair.b.tick(2 * DAY_S)  # one was looked at
+    assert pair.b.engine.forget([Batch(A, tuple(late))]) != [(None,) * 3]
+    pair.b.tick(1.0)
+    pair.b.tick(1.0)
+    assert len(pair.b.outcomes()) == 3
+    for _ in range(3):
+        pair.b.tick(HOUR_S)
+    assert pair.b.outcomes() == []
+
+
+def test_a_clock_that_jumps_while_outcomes_are_looked_at_loses_no_forget(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "DELETES_PER_TICK", 1)
+    forgotten(pair, 3)
+    pair.b.tick(DAY_S + 2 * HOUR_S)
+    pair.b.clock.wall_s -= DAY_S
+    for seconds in (1.0, 61.0, 1.0, 1.0):
+        pair.b.tick(seconds)
+    assert len(pair.b.outcomes()) == 2
+    later(pair.b, DAY_S)
+    assert pair.b.outcomes() == []
+
+
+def test_an_outcome_that_cannot_be_deleted_stops_no_other(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "DELETES_PER_TICK", 1)
+    forgotten(pair, 3)
+    pair.b.faults.failing = Failing(frozenset({"unlink"}), 1, 1, errno.EIO)
+    for seconds in (DAY_S + 2 * HOUR_S, 1.0, 1.0, 1.0):
+        pair.b.tick(seconds)
+    assert len(pair.b.outcomes()) == 1

@@ -89,7 +89,7 @@ class Engine:
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`salt` returns 32 fresh hex digits, `chance` a number in [0, 1): handed in so that a run can be repeated."""
-        self._tree = tree = Tree(fs, clock, settings, journal, salt, Ledger(salt()[:12]))
+        self._tree = tree = Tree(fs, clock, settings, journal, salt, Ledger(salt()))
         self._ending = Ending(tree)
         self._closing = Closing(tree)
         self._admitter = Admitter(tree)

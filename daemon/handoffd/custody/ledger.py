@@ -34,6 +34,7 @@ FEED_LIMIT = 20_000
 """Changes kept for one peer; one that is further behind pages through its own list instead (a11)."""
 RECENT_LIMIT = 10_000
 """Ended transfers that are still found by their handoff_id; older ones are found by T."""
+_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,19 +274,21 @@ class Ledger:
     """All entries of this host, by T, by handoff_id and by inode."""
 
     def __init__(self, salt: str) -> None:
+        """`salt`: 32 fresh hex digits; peers see the first 12 in cursors, the others are nobody's business."""
         self.sendings: dict[TransferId, Sending] = {}
         self.receipts: dict[TransferId, Receipt] = {}
         self.signatures = Signatures()
-        self.forgettable = Forgettable()
+        self.forgettable = Forgettable(salt[_SHOWN:])
         self.aside: set[TransferId] = set()
         """What this process touches no more, because its files contradict the rules (guard.py)."""
         self.called: dict[TransferId, None] = {}
         """Peers' canaries that wait for this daemon's answer (custody.md section 18)."""
-        self._salt = salt
+        self._salt = salt[:_SHOWN]
         self._by_peer: dict[str, dict[TransferId, Sending]] = {}
         self._by_inode: dict[int, Receipt] = {}
         self._pending: Counter[str] = Counter()
-        self._by_label: dict[str, dict[TransferId, None]] = {}
+        self._by_label: dict[str, TransferId | dict[TransferId, None]] = {}
+        """A T alone, as nearly every handoff_id has it: a dict of one costs 200 bytes."""
         self._recent: OrderedDict[TransferId, str] = OrderedDict()
         self._feeds: dict[str, Feed] = {}
         self._unforgotten: dict[str, Unforgotten] = {}
@@ -359,7 +362,8 @@ class Ledger:
 
     def labelled(self, handoff_id: str) -> list[TransferId]:
         """Return the T that bear this handoff_id, oldest first: the open ones and the recently ended."""
-        return list(self._by_label.get(handoff_id, ()))
+        found = self._by_label.get(handoff_id, {})
+        return list(found) if isinstance(found, dict) else [found]
 
     def labels(self) -> Iterator[str]:
         """Return the handoff_ids known."""
@@ -406,12 +410,12 @@ class Ledger:
 
     def remember(self, tid: TransferId, handoff_id: str) -> None:
         """Let a transfer that ended before the last start be found by its handoff_id."""
-        self._by_label.setdefault(handoff_id, {})[tid] = None
+        self._name(tid, handoff_id)
         self._keep_recent(tid, handoff_id)
 
     def _label(self, facts: Facts) -> None:
         if facts.handoff_id is not None:
-            self._by_label.setdefault(facts.handoff_id, {})[facts.tid] = None
+            self._name(facts.tid, facts.handoff_id)
 
     def _ended(self, facts: Facts) -> None:
         if facts.handoff_id is not None:
@@ -421,6 +425,18 @@ class Ledger:
         self._recent[tid] = handoff_id
         if len(self._recent) > RECENT_LIMIT:
             tid, handoff_id = self._recent.popitem(last=False)
-            self._by_label.get(handoff_id, {}).pop(tid, None)
-            if not self._by_label.get(handoff_id, True):
-                del self._by_label[handoff_id]
+            self._unname(tid, handoff_id)
+
+    def _name(self, tid: TransferId, handoff_id: str) -> None:
+        found = self._by_label.setdefault(handoff_id, tid)
+        if isinstance(found, dict):
+            found[tid] = None
+        elif found != tid:
+            self._by_label[handoff_id] = {found: None, tid: None}
+
+    def _unname(self, tid: TransferId, handoff_id: str) -> None:
+        found = self._by_label.get(handoff_id)
+        if isinstance(found, dict):
+            found.pop(tid, None)
+        if found in (tid, {}):
+            del self._by_label[handoff_id]

@@ -32,7 +32,8 @@ class Reporter:
         self._tree = tree
         self._admitter = admitter
         self._sender = sender
-        self._old: list[str] = []
+        self._unseen: list[str] | None = None
+        """Outcomes that the sweep under way has yet to look at."""
         self._swept_b = 0.0
 
     # ------------------------------------------------------------ states (a11)
@@ -153,22 +154,29 @@ class Reporter:
             return self._tree.clock.wall() + self._tree.settings.max_ttl_s
 
     def sweep(self) -> None:
-        """Delete a portion of the outcomes whose time has come; runs on every tick."""
+        """Delete what is due among the next portion of the outcomes; runs on every tick, through all once an hour."""
         now, now_b = self._tree.clock.wall(), self._tree.clock.boottime()
         if self._tree.expiry_rests():
+            if self._unseen is not None:
+                self._unseen, self._swept_b = None, 0.0  # what is due by the clock as it is now, is to be asked anew
             return
-        if now_b - self._swept_b > SWEEP_EVERY_S:
+        if self._unseen is None and now_b - self._swept_b > SWEEP_EVERY_S:
             self._swept_b = now_b
             self._tree.ledger.signatures.sweep(now)
-            self._old = self._tree.fs.names(layout.OUTCOME)
-        due = self._tree.ledger.forgettable.take(now, DELETES_PER_TICK)
-        names = [layout.outcome_name(tid) for tid in due] + self._next_retained(now)
-        self._delete(names)
+            self._unseen = self._tree.fs.names(layout.OUTCOME)
+            self._tree.ledger.forgettable.begin(now)
+        if self._unseen is not None:
+            self._delete(self._next_due(self._unseen, now))
+            if not self._unseen:
+                self._unseen = None
+                self._tree.ledger.forgettable.end()
 
-    def _next_retained(self, now: float) -> list[str]:
-        portion, self._old = self._old[:DELETES_PER_TICK], self._old[DELETES_PER_TICK:]
+    def _next_due(self, unseen: list[str], now: float) -> list[str]:
+        portion = unseen[-DELETES_PER_TICK:]
+        del unseen[-DELETES_PER_TICK:]
         oldest_ns = int((now - self._tree.settings.retain_s) * 1e9)
-        return [name for name in portion if self._is_old(name, oldest_ns)]
+        is_due = self._tree.ledger.forgettable.is_due
+        return [name for name in portion if is_due(name.removesuffix(".json")) or self._is_old(name, oldest_ns)]
 
     def _is_old(self, name: str, oldest_ns: int) -> bool:
         """Tell whether an outcome is past its time, and not still waiting for its artefact."""

@@ -1,5 +1,7 @@
 """What is kept in memory of identities, ends and changes: every one of them is found, and each goes in its time."""
 
+import tracemalloc
+
 import pytest
 from tests.unit.custody.pair import START
 
@@ -24,13 +26,58 @@ def test_every_identity_is_found_however_many_there_are_and_however_alike() -> N
     assert not any(known.holder_differs(identity, TransferId(identity)) for identity in alike)
 
 
+def due(kept: Forgettable, now: float, *tids: TransferId) -> list[TransferId]:
+    """Ask for each, as a sweep does: what was due is forgotten then."""
+    kept.begin(now)
+    found = [tid for tid in tids if kept.is_due(tid)]
+    kept.end()
+    return found
+
+
 def test_an_outcome_may_go_within_the_hour_after_its_time_and_not_before() -> None:
-    kept = Forgettable()
     for at in (START, START - START % HOUR_S):
+        kept = Forgettable("key")
         kept.add(FIRST, at)
-        assert kept.take(at, 10) == []
-        assert kept.take(at + HOUR_S, 10) == [FIRST]
+        assert due(kept, at, FIRST, SECOND) == []
+        assert due(kept, at + HOUR_S, FIRST, SECOND) == [FIRST]
         assert len(kept) == 0
+
+
+def test_what_is_noted_while_others_are_asked_for_waits_for_the_next_time() -> None:
+    kept = Forgettable("key")
+    kept.add(FIRST, START)
+    kept.begin(START + HOUR_S)
+    kept.add(SECOND, START)
+    assert (kept.is_due(FIRST), kept.is_due(SECOND)) == (True, False)
+    kept.end()
+    assert due(kept, START + 2 * HOUR_S, FIRST, SECOND) == [SECOND]
+
+
+def test_of_however_many_exactly_those_noted_are_due() -> None:
+    kept, tids = Forgettable("key"), [TransferId(f"{number:064x}") for number in range(2_000)]
+    for tid in tids[::2]:
+        kept.add(tid, START)
+    assert len(kept) == 1_000
+    assert due(kept, START + HOUR_S, *tids) == tids[::2]
+
+
+def test_one_that_begins_like_another_does_not_go_with_it() -> None:
+    """Whoever can make them would have late bytes of the one let in again."""
+    kept, alike = Forgettable("key"), TransferId("0" * 63 + "f")
+    kept.add(FIRST, START)
+    assert due(kept, START + HOUR_S, alike) == []
+
+
+def test_an_outcome_costs_16_bytes_at_the_most() -> None:
+    kept = Forgettable("key")
+    tracemalloc.start()
+    try:
+        for number in range(5_000):
+            kept.add(TransferId(f"{number:064x}"), START)
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 16.5 * 5_000
 
 
 def test_a_page_of_tidings_ends_where_the_next_one_begins() -> None:
@@ -68,6 +115,20 @@ def test_only_so_many_ended_ones_are_found_by_their_handoff_id(monkeypatch: pyte
         entries.add_receipt(one)
         entries.drop_receipt(one)
     assert (entries.labelled("one"), entries.labelled("two")) == ([], [SECOND])
+    assert list(entries.labels()) == ["two"]
+
+
+def test_those_of_one_handoff_id_are_found_oldest_first_and_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "RECENT_LIMIT", 1)
+    entries, both = Ledger("salt"), [receipt(tid, "one") for tid in (SECOND, FIRST)]
+    for one in both:
+        entries.add_receipt(one)
+    entries.add_receipt(both[0])
+    assert entries.labelled("one") == [SECOND, FIRST]
+    for one in both:
+        entries.drop_receipt(one)
+    assert entries.labelled("one") == [FIRST]
+    entries.remember(THIRD, "two")
     assert list(entries.labels()) == ["two"]
 
 
