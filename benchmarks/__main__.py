@@ -46,7 +46,8 @@ def _measure(options: argparse.Namespace, place: Path) -> tuple[list[Row], list[
     for name in options.only or [*STANDARD, *(["long"] if options.long else [])]:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
         try:
-            rows += SECTIONS[name](place / name, QUICK if options.quick else Effort())
+            for row in SECTIONS[name](place / name, QUICK if options.quick else Effort()):
+                rows.append(row)  # one by one: what was measured before a failure is kept
         except (DidNotStart, NeverArrived) as error:
             failures.append(f"not measured: {name}: {error}")
     return rows, failures

@@ -1,16 +1,19 @@
-"""The long run: many handoffs through one pair, with memory and look-ups sampled on the way.
+"""The long run: many handoffs through one pair, with memory sampled on the way and look-ups timed in between.
 
 An agent in a process of its own claims and archives at the target. What is in flight is bounded, as it is when agents
-wait for answers, so that the run measures length and not depth.
+wait for answers, so that the run measures length and not depth. Look-ups are timed when nothing is in flight, early and
+late alike, so that they tell what history costs and not what else the daemon does.
 """
 
+import contextlib
 import hashlib
+import http.client
 import random
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.arrival import Arrivals
@@ -21,7 +24,8 @@ from benchmarks.payload import make_payload, publish
 from benchmarks.process import first_line, module, resident_bytes, running
 
 IN_FLIGHT = 400
-STALL_LIMIT_S = 60
+STALL_LIMIT_S = 300
+"""An hour's run is not thrown away because the machine was busy with something else for a minute."""
 EARLY = 1_000
 LOOKUPS, SHOWS = 200, 3
 SAMPLES = 20
@@ -29,66 +33,83 @@ SAMPLES = 20
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was true when `done` handoffs had come home: bytes in memory by daemon; early and last, ms per look-up."""
+    """What was true when `done` handoffs had come home: seconds since the way to it began, bytes by daemon."""
 
     done: int
     elapsed_s: float
     resident: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LookUps:
+    """Times of look-ups by id, in ms."""
+
     get_ms: Sequence[float]
     show_ms: Sequence[float]
     """With the command's start, which is nearly all of it."""
 
 
 @dataclass(slots=True)
-class Progress:
-    """Transfer ids that came home, and those still out, by caller hash."""
+class Endurance:
+    """A run that goes on: transfer ids that came home, and those still out, by caller hash."""
 
+    pair: Pair
+    outcomes: Arrivals
+    ended: Callable[[], int | None]
+    """The exit code of the agent, if it has one."""
     out: dict[str, str] = field(default_factory=dict)
     home: list[str] = field(default_factory=list)
 
+    def until(self, count: int) -> list[Sample]:
+        """Go on until `count` in all are home and none is out; return samples in order. Raises NeverArrived."""
+        due = deque(count * step // SAMPLES for step in range(1, SAMPLES + 1))
+        samples, before, started = [], len(self.home), time.monotonic()
+        while due:
+            self._fill(count)
+            self._collect()
+            passed = [due.popleft() for _ in range(sum(moment <= len(self.home) for moment in due))]
+            if passed and passed[-1] > before:
+                samples.append(self._sample(time.monotonic() - started))
+        return samples
 
-def endure(pair: Pair, count: int) -> list[Sample]:
-    """Send `count` handoffs and follow each until its outcome is home; return samples in order. Raises NeverArrived."""
-    carrier = pair.carrier
-    due = deque(sorted({EARLY, *(count * step // SAMPLES for step in range(1, SAMPLES + 1))}))
-    samples, progress, started = [], Progress(), time.monotonic()
+    def look_up(self) -> LookUps:
+        """Time look-ups of what came home. Raises NeverArrived."""
+        ids = random.choices(self.home, k=LOOKUPS)
+        return LookUps([_get_ms(self.pair, one) for one in ids], [_show_ms(self.pair, one) for one in ids[:SHOWS]])
+
+    def _fill(self, count: int) -> None:
+        while len(self.out) < IN_FLIGHT and len(self.out) + len(self.home) < count:
+            payload = make_payload()
+            self.out[payload.caller_hash] = hashlib.sha256(payload.data).hexdigest()
+            publish(self.pair.carrier.source, payload)
+
+    def _collect(self) -> None:
+        _, names = self.outcomes.wait(STALL_LIMIT_S)
+        if not names:
+            rejected = sum(1 for _ in (self.pair.carrier.source / "rejected").glob("*.json"))
+            agent = "the agent runs" if self.ended() is None else f"the agent ended with {self.ended()}"
+            raise NeverArrived(
+                f"nothing came home for {STALL_LIMIT_S} s, {len(self.out)} are out, {rejected} in rejected/, {agent}"
+            )
+        for name in names:
+            if tid := self.out.pop(name[:16], None):
+                self.home.append(tid)
+
+    def _sample(self, elapsed_s: float) -> Sample:
+        resident = {name: resident_bytes(pid) for name, pid in self.pair.carrier.pids.items()}
+        print(f"  {len(self.home)} home after {elapsed_s:.0f} s, resident {resident}", file=sys.stderr)
+        return Sample(len(self.home), elapsed_s, resident)
+
+
+@contextlib.contextmanager
+def endurance(pair: Pair) -> Iterator[Endurance]:
+    """Run the agent at the target, and be ready to send."""
     with (
-        running(module("agent", str(carrier.target))) as agent,
-        Arrivals(carrier.source / "archive") as outcomes,
+        running(module("agent", str(pair.carrier.target))) as agent,
+        Arrivals(pair.carrier.source / "archive") as outcomes,
     ):
         first_line(agent)
-        while len(progress.home) < count:
-            _fill(pair, progress, count)
-            _collect(outcomes, progress)
-            passed = {due.popleft() for _ in range(sum(moment <= len(progress.home) for moment in due))}
-            if passed:
-                looks_up = bool(passed & {EARLY, count})
-                samples.append(_sample(pair, progress, time.monotonic() - started, looks_up))
-    return samples
-
-
-def _fill(pair: Pair, progress: Progress, count: int) -> None:
-    while len(progress.out) < IN_FLIGHT and len(progress.out) + len(progress.home) < count:
-        payload = make_payload()
-        progress.out[payload.caller_hash] = hashlib.sha256(payload.data).hexdigest()
-        publish(pair.carrier.source, payload)
-
-
-def _collect(outcomes: Arrivals, progress: Progress) -> None:
-    _, names = outcomes.wait(STALL_LIMIT_S)
-    if not names:
-        raise NeverArrived(f"nothing came home for {STALL_LIMIT_S} s, {len(progress.out)} are out")
-    for name in names:
-        if tid := progress.out.pop(name[:16], None):
-            progress.home.append(tid)
-
-
-def _sample(pair: Pair, progress: Progress, elapsed_s: float, looks_up: bool) -> Sample:
-    resident = {name: resident_bytes(pid) for name, pid in pair.carrier.pids.items()}
-    print(f"  {len(progress.home)} home after {elapsed_s:.0f} s, resident {resident}", file=sys.stderr)
-    ids = random.choices(progress.home, k=LOOKUPS) if looks_up else []
-    get_ms = [_get_ms(pair, tid) for tid in ids]
-    return Sample(len(progress.home), elapsed_s, resident, get_ms, [_show_ms(pair, one) for one in ids[:SHOWS]])
+        yield Endurance(pair, outcomes, agent.poll)
 
 
 def _show_ms(pair: Pair, tid: str) -> float:
@@ -103,7 +124,10 @@ def _show_ms(pair: Pair, tid: str) -> float:
 def _get_ms(pair: Pair, tid: str) -> float:
     host = pair.sender
     started_ns = time.monotonic_ns()
-    status, _ = get(host.plain_port, f"/api/v1/handoffs/{tid}", pair.agent_token)
+    try:
+        status, _ = get(host.plain_port, f"/api/v1/handoffs/{tid}", pair.agent_token)
+    except (OSError, http.client.HTTPException) as error:
+        raise NeverArrived(f"looking up {tid} at {host.name}: {error!r}") from None
     if status != 200:
         raise NeverArrived(f"looking up {tid} at {host.name} answered {status}")
     return (time.monotonic_ns() - started_ns) / NS_PER_MS

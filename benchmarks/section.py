@@ -5,13 +5,13 @@ It owns the targets. The floor and handoffd take turns in blocks, so that both m
 
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.carrier import Carrier, floor
 from benchmarks.effort import MIB, WARM_UP, Effort
-from benchmarks.endurance import EARLY, endure
+from benchmarks.endurance import EARLY, LookUps, Sample, endurance
 from benchmarks.measure import NS_PER_MS, Lone, burst, lone, percentile, spread
 from benchmarks.pair import pair
 from benchmarks.process import FLUSHES, CannotTrace, counted_calls, processor_share, resident_bytes
@@ -22,7 +22,7 @@ WIRE_DELAY_MS = 50
 FLAT_PERCENT = 10
 """Growth of memory from a tenth of the long run to its end that still counts as flat: what the allocator keeps."""
 
-Section = Callable[[Path, Effort], list[Row]]
+Section = Callable[[Path, Effort], Iterable[Row]]
 
 
 def loopback(directory: Path, effort: Effort) -> list[Row]:
@@ -81,23 +81,31 @@ def scan(directory: Path, effort: Effort) -> list[Row]:
     ]
 
 
-def long(directory: Path, effort: Effort) -> list[Row]:
-    """Measure what many handoffs leave behind."""
-    with pair(directory) as daemons:
-        samples = endure(daemons, effort.long)
-    early, last = next(sample for sample in samples if sample.get_ms), samples[-1]
-    settled = next(sample for sample in samples if sample.done >= max(EARLY, effort.long / 10))
-    rows = [Row(f"{last.done:,} handoffs: outcomes home", last.done / last.elapsed_s, "/s")]
+def long(directory: Path, effort: Effort) -> Iterator[Row]:
+    """Measure what many handoffs leave behind. What is known is told first: the look-ups at the end may yet fail."""
+    with pair(directory) as daemons, endurance(daemons) as run:
+        run.until(EARLY)
+        early = run.look_up()
+        yield from _left_behind(run.until(effort.long), effort)
+        yield from _look_ups(EARLY, early)
+        yield from _look_ups(effort.long, run.look_up())
+
+
+def _left_behind(samples: Sequence[Sample], effort: Effort) -> Iterator[Row]:
+    last = samples[-1]
+    settled = next(sample for sample in samples if sample.done >= effort.long / 10)
+    yield Row(f"{last.done:,} handoffs: outcomes home", (last.done - EARLY) / last.elapsed_s, "/s")
     for name, resident in last.resident.items():
         growth = resident / settled.resident[name] - 1
-        rows.append(Row(f"RSS of {name} at {settled.done:,}", settled.resident[name] / MIB, " MiB"))
-        rows.append(Row(f"RSS of {name} at {last.done:,}", resident / MIB, " MiB", limit=80))
-        rows.append(Row(f"RSS of {name}, growth in between", growth * 100, " %", limit=FLAT_PERCENT))
-    for sample in (early, last):
-        rows.append(Row(f"GET by id at {sample.done:,}, p50", percentile(sample.get_ms, 0.5), " ms"))
-        rows.append(Row(f"GET by id at {sample.done:,}, p99", percentile(sample.get_ms, 0.99), " ms"))
-        rows.append(Row(f"handoffd show at {sample.done:,}, p50", percentile(sample.show_ms, 0.5), " ms"))
-    return rows
+        yield Row(f"RSS of {name} at {settled.done:,}", settled.resident[name] / MIB, " MiB")
+        yield Row(f"RSS of {name} at {last.done:,}", resident / MIB, " MiB", limit=80)
+        yield Row(f"RSS of {name}, growth in between", growth * 100, " %", limit=FLAT_PERCENT)
+
+
+def _look_ups(done: int, times: LookUps) -> Iterator[Row]:
+    yield Row(f"GET by id at {done:,}, p50", percentile(times.get_ms, 0.5), " ms")
+    yield Row(f"GET by id at {done:,}, p99", percentile(times.get_ms, 0.99), " ms")
+    yield Row(f"handoffd show at {done:,}, p50", percentile(times.show_ms, 0.5), " ms")
 
 
 def _latency(ground: Carrier, carrier: Carrier, effort: Effort) -> list[Row]:

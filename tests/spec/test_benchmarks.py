@@ -1,5 +1,6 @@
 """Every section of the benchmark, with little of everything: it runs, fills the table, and leaves no process behind."""
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -7,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks.__main__ import PAGE
+from benchmarks.__main__ import PAGE, _measure
+from benchmarks.effort import Effort
+from benchmarks.measure import NeverArrived
 from benchmarks.section import SECTIONS, STANDARD
 from benchmarks.table import BEGIN, END, HEADINGS, Row, as_markdown, write_into
 
@@ -50,6 +53,17 @@ def test_a_quick_run_of_each_section_fills_the_table_and_ends_what_it_started(se
     assert all(any(map(str.strip, cells)) for cells in measured), run.stdout
     assert list(place.iterdir()) == []
     assert processes_below(place) == []
+
+
+def test_what_was_measured_before_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def half(_: Path, __: Effort) -> Iterator[Row]:
+        yield Row("memory", 1.0, " MiB")
+        raise NeverArrived("nobody answered")
+
+    monkeypatch.setitem(SECTIONS, "long", half)
+    rows, failures = _measure(argparse.Namespace(only=["long"], long=False, quick=True), tmp_path)
+    assert [row.figure for row in rows] == ["memory"]
+    assert failures == ["not measured: long: nobody answered"]
 
 
 def test_the_page_names_every_section_and_has_a_place_for_the_table() -> None:
