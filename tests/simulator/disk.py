@@ -259,14 +259,27 @@ class Disk:
 
 
 class Faults:
-    """What goes wrong for one process: `crash_in` changes from now it is gone, `failing` calls from now on fail."""
+    """What goes wrong for one process: `crash_in` changes from now it is gone, `failing` calls from now on fail.
 
-    __slots__ = ("code", "crash_in", "failing")
+    `cuts_power`: what ends it then is not a kill but the power.
+    """
+
+    __slots__ = ("code", "crash_in", "cuts_power", "failing")
 
     def __init__(self) -> None:
         self.crash_in = 0
+        self.cuts_power = False
         self.failing = 0
         self.code = 0
+
+    def power_is_off(self) -> bool:
+        """Tell whether the change has come at which the power was to fail."""
+        return self.cuts_power and not self.crash_in
+
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        self.crash_in = self.failing = 0
+        self.cuts_power = False
 
 
 class View:

@@ -4,6 +4,7 @@ import builtins
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
 
@@ -56,7 +57,10 @@ class SimHost:
     """A root with a daemon that may die and be started again.
 
     `life` counts its processes, `boot` its boots; `came_back` are names in claimed/ whose removal a power cut undid.
+    `power_failed` is called when the power has failed inside a call of the engine or a start of it; it cuts the power.
     """
+
+    power_failed: Callable[["SimHost"], None]
 
     def __init__(
         self, settings: Settings, principal: Principal, random: Random, tally: Tally, told: Counter[str]
@@ -93,14 +97,16 @@ class SimHost:
         self._restart()
 
     def cut_power(self) -> bool:
-        """The power fails; what was not flushed may be gone, and the next boot begins. True if a name changed."""
+        """The power fails; what was not flushed may be gone, and what starts next is another boot.
+
+        True if a name changed.
+        """
         self.view.dead = True
-        self.faults.crash_in = self.faults.failing = 0
+        self.faults.clear()
         before = set(self.disk.folders[CLAIMED].now)
         lost = self.disk.cut_power(self._random.randrange)
         self.came_back |= self.disk.folders[CLAIMED].now.keys() - before
         self.boot += 1
-        self._restart()
         return lost
 
     def back_up(self) -> None:
@@ -110,7 +116,7 @@ class SimHost:
     def lose_tree(self) -> None:
         """relay/ is gone, or a backup of it comes back without its epoch, as the operator was told (section 17)."""
         self.view.dead = True
-        self.faults.crash_in = self.faults.failing = 0
+        self.faults.clear()
         self.disk.replace(RELAY, self.backup)
         self.disk.remove(RELAY, "epoch")
         self.backup = {}
@@ -129,6 +135,8 @@ class SimHost:
 
     def _restart(self) -> None:
         for _ in range(STARTS):
+            if self.faults.power_is_off():
+                self.power_failed(self)
             self._open()
             try:
                 self.engine.start(f"boot-{self.boot}")

@@ -21,7 +21,7 @@ ROUNDS = 120
 def come_to_rest(world: World) -> None:
     """Let nothing go wrong any more until all has ended; then say what is wrong. Raises Broken."""
     for host in world.hosts:
-        host.faults.crash_in = host.faults.failing = 0
+        host.faults.clear()
     for wire in world.wires:
         for request in wire.requests:
             wire.settle(request, lost=True)

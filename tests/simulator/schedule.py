@@ -222,12 +222,21 @@ def _crash(world: World, first: int, second: int) -> bool:
 
 
 def _crash_soon(world: World, first: int, second: int) -> bool:
-    world.hosts[first % len(world.hosts)].faults.crash_in = 1 + second % 12
-    return True
+    return _end_soon(world, first, second, cuts_power=False)
 
 
 def _cut_power(world: World, first: int, second: int) -> bool:
     world.cut_power(world.hosts[first % len(world.hosts)])
+    return True
+
+
+def _cut_power_soon(world: World, first: int, second: int) -> bool:
+    return _end_soon(world, first, second, cuts_power=True)
+
+
+def _end_soon(world: World, first: int, second: int, *, cuts_power: bool) -> bool:
+    faults = world.hosts[first % len(world.hosts)].faults
+    faults.crash_in, faults.cuts_power = 1 + second % 12, cuts_power
     return True
 
 
@@ -296,6 +305,7 @@ _WEIGHTED: dict[Act, tuple[float, float]] = {
     _crash: (1, 1),
     _crash_soon: (1.5, 1.5),
     _cut_power: (1, 1),
+    _cut_power_soon: (1, 1),
     _stop: (0.7, 0.7),
     _set_clock: (0.7, 0.7),
     _sleep: (0.5, 0.5),

@@ -10,7 +10,20 @@ from typing import Any
 from tests.simulator.disk import Folder, Node, Tally
 from tests.simulator.host import SimHost
 
-from handoffd.custody.layout import ARCHIVE, CLAIMED, HANDOFF, INBOX, OUTBOX, OUTCOME, QUARANTINE, REJECTED, SENT, TMP
+from handoffd.custody.layout import (
+    ARCHIVE,
+    CLAIMED,
+    HANDOFF,
+    INBOX,
+    OUTBOX,
+    OUTCOME,
+    QUARANTINE,
+    REJECTED,
+    SENT,
+    TMP,
+    outbox,
+    sent,
+)
 from handoffd.custody.message import Answer
 from handoffd.protocol.name import TransferId, published_name, routed_name, suffixed
 from handoffd.protocol.payload import transfer_id
@@ -117,6 +130,16 @@ class Witness:
         self._forgetful.add(host.name)
         self._homes[host.name].ends.clear()
 
+    def not_in_custody(self, host: SimHost) -> list[Given]:
+        """Return what its writer alone answers for: its place in outbox/ is not flushed yet (a7)."""
+        return [one for one in self.given if one.source is host and not _is_in_custody(one)]
+
+    def power_failed(self, still_theirs: list[Given]) -> None:
+        """What its writer had not flushed may be gone, whole or in part. What is left whole is taken and sent."""
+        for one in still_theirs:
+            if not self._places(one):
+                one.orphaned = True
+
     def answered(self, source: SimHost, target: SimHost, answers: list[Answer]) -> None:
         """I3: stored is said only of what is durable."""
         for answer in answers:
@@ -192,17 +215,21 @@ class Witness:
         home = self._homes[one.source.name]
         if home.changed.changes == one.kept_at:
             return
-        kept = [
-            f"{directory}/{name}"
-            for directory, folder in home.folders
-            for name, node in folder.now.items()
-            if node.data == one.data and name[0] != "."
-        ]
+        kept = self._places(one)
         if not kept:
             raise Broken("I2: its source has lost the bytes")
         if len(kept) > 1:
             raise Broken(f"I2: its source has the bytes in several places: {kept}")
         one.kept_at = home.changed.changes
+
+    def _places(self, one: Given) -> list[str]:
+        """Return where its source has the bytes."""
+        return [
+            f"{directory}/{name}"
+            for directory, folder in self._homes[one.source.name].folders
+            for name, node in folder.now.items()
+            if node.data == one.data and name[0] != "."
+        ]
 
     def shown(self, host: SimHost) -> None:
         """I6, whenever a host may show more than before: it shows at most what is known where it went."""
@@ -302,6 +329,14 @@ class Witness:
         home = ARCHIVE if reason == "completed" else REJECTED
         if not any(node.data == one.data for node in one.source.disk.folders[home].now.values()):
             raise Broken(f"{reason}, and the payload is not in {home}/")
+
+
+def _is_in_custody(one: Given) -> bool:
+    peer, folders = one.way[0].name, one.source.disk.folders
+    name = f"{one.tid}~{one.file}"
+    return (
+        name in folders[outbox(peer)].kept or name in folders[sent(peer)].kept or one.outcome in folders[OUTCOME].kept
+    )
 
 
 def _is_accepted(one: Given) -> bool:

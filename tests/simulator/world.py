@@ -43,6 +43,8 @@ class World:
             self.host_type(each, principal(number, named, shape), random, tally, self.told)
             for number, each in enumerate(settings(named, shape))
         ]
+        for host in self.hosts:
+            host.power_failed = self._power_failed
         self.witness = Witness(self.hosts, tally)
         self.agents = Agents(self)
         self.wires: list[Wire] = []
@@ -58,7 +60,8 @@ class World:
         try:
             answer = verb(items)
         except Crash:
-            self.happened["a process ended between two changes"] += 1
+            if not host.faults.power_is_off():
+                self.happened["a process ended between two changes"] += 1
             self._revive(host)
             answer = None
         except FlushFailed:
@@ -139,15 +142,24 @@ class World:
         self._started(host)
 
     def cut_power(self, host: SimHost) -> None:
-        """The power fails at one host. What ended there, or may have, is no longer certain."""
+        """The power fails at one host."""
+        self._cut_power(host)
+        host.crash()
+        self._started(host)
+
+    def _power_failed(self, host: SimHost) -> None:
+        self.happened["the power failed between two changes"] += 1
+        self._cut_power(host)
+
+    def _cut_power(self, host: SimHost) -> None:
+        """Have the disk as the next boot will find it. What ended there, or may have, is no longer certain."""
         for one in self.witness.given:
             if one.target is host:
                 one.excused = True
-            if one.source is host and one.file in host.disk.folders[HANDOFF].now:
-                one.orphaned = True  # nothing has flushed it yet: it is still its writer's, and may be gone
+        still_theirs = self.witness.not_in_custody(host)
         if host.cut_power():
             self.happened["a power cut undid changes"] += 1
-        self._started(host)
+        self.witness.power_failed(still_theirs)
 
     def lose_tree(self, host: SimHost) -> None:
         """A host loses what its daemon remembers, or remembers what was true some time ago."""
