@@ -99,10 +99,10 @@ class SimHost:
     def cut_power(self) -> bool:
         """The power fails; what was not flushed may be gone, and what starts next is another boot.
 
-        True if a name changed.
+        True if a name changed. What is to end a process soon may end the start that follows.
         """
         self.view.dead = True
-        self.faults.clear()
+        self.faults.failing = 0
         before = set(self.disk.folders[CLAIMED].now)
         lost = self.disk.cut_power(self._random.randrange)
         self.came_back |= self.disk.folders[CLAIMED].now.keys() - before
@@ -116,9 +116,10 @@ class SimHost:
     def lose_tree(self) -> None:
         """relay/ is gone, or a backup of it comes back without its epoch, as the operator was told (section 17)."""
         self.view.dead = True
-        self.faults.clear()
+        self.faults.failing = 0
         self.disk.replace(RELAY, self.backup)
         self.disk.remove(RELAY, "epoch")
+        self.disk.folders[RELAY].flush_all()
         self.backup = {}
         self._restart()
 
@@ -136,6 +137,7 @@ class SimHost:
     def _restart(self) -> None:
         for _ in range(STARTS):
             if self.faults.power_is_off():
+                self.faults.cuts_power = False
                 self.power_failed(self)
             self._open()
             try:

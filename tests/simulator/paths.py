@@ -12,7 +12,7 @@ from tests.simulator.agent import DELETES, MOVES, Agents
 from tests.simulator.disk import View
 from tests.simulator.host import SimHost
 from tests.simulator.paths_step import records, said, step_of
-from tests.simulator.paths_track import NONE, PULL, PUSH, Line, Track
+from tests.simulator.paths_track import ANY, NONE, PULL, PUSH, Line, Track
 from tests.simulator.shape import MESH
 from tests.simulator.witness import Given
 from tests.simulator.world import Item, Result, World
@@ -139,9 +139,14 @@ class Paths:
             track.told.append(set())
         track.starting = True
         seen = track.seen()
+        last = track.lines[-1].seen
         if fate == "power" and track.is_half():
             track.limit = HALF
-        elif fate == "stop" and seen["b.clean"] == "yes":
+            return
+        if fate == "power" and seen["b.clean"] == "yes" != last["b.clean"]:
+            # It failed between the mark of an orderly stop and its flush, and the disk had been quicker.
+            track.lines.append(Line(where, {**last, "b.clean": "yes", "b.serves": ANY}, (), "b-stops"))
+        if fate == "stop" and seen["b.clean"] == "yes":
             track.look(where)
         else:
             track.look(where, {"power": "b-power", "loses": "b-loses"}.get(fate, "b-dies"))

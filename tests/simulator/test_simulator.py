@@ -129,6 +129,53 @@ def test_what_comes_back_from_a_backup_is_never_claimable_again():
     assert one.claims == 1
 
 
+def taken_and_published():
+    world = World(2, Random(1))
+    source, home = world.hosts
+    one = world.write(source, home, 60.0)
+    world.look(source)
+    world.send(source)
+    world.wires[0].deliver(world.wires[0].requests[0])
+    return world, one
+
+
+def power_fails_in(host, changes):
+    host.faults.crash_in, host.faults.cuts_power = changes, True
+
+
+def test_the_power_fails_inside_a_call_before_there_is_custody():
+    world = World(2, Random(1))
+    source = world.hosts[0]
+    one = world.write(source, world.hosts[1], 60.0)
+    source.disk.cut_power = lambda choose: Disk.cut_power(source.disk, lambda n: 0)
+    power_fails_in(source, 1)
+    world.look(source)
+    assert (source.boot, source.life) == (2, 2)
+    assert world.happened["the power failed between two changes"] == 1
+    assert one.orphaned
+    come_to_rest(world)
+
+
+def test_what_is_in_custody_is_not_excused_when_the_power_fails_at_its_source():
+    world, one = taken_and_published()
+    power_fails_in(one.source, 1)
+    world.wires[0].settle(world.wires[0].requests[0], lost=False)
+    assert one.source.boot == 2
+    assert not (one.orphaned or one.excused)
+    come_to_rest(world)
+
+
+def test_the_power_fails_inside_the_start_after_a_power_cut():
+    world, one = taken_and_published()
+    home = one.target
+    power_fails_in(home, 1)
+    world.cut_power(home)
+    assert (home.boot, home.life) == (3, 3)
+    assert world.happened["the power failed between two changes"] == 1
+    come_to_rest(world)
+    assert world.witness.end(one.source, one)["reason"] == "uncertain_power_loss"
+
+
 def test_a_broken_promise_is_seen_and_its_schedule_shortened(monkeypatch):
     monkeypatch.setattr(Admitter, "_known", lambda self, arrival, tid: None)  # b2: every T is new
     seed = next(seed for seed in range(200) if failure(draw(seed)))
