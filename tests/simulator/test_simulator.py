@@ -161,7 +161,8 @@ def test_what_is_in_custody_is_not_excused_when_the_power_fails_at_its_source():
     power_fails_in(one.source, 1)
     world.wires[0].settle(world.wires[0].requests[0], lost=False)
     assert one.source.boot == 2
-    assert not (one.orphaned or one.excused)
+    assert not one.orphaned
+    assert not one.excused
     come_to_rest(world)
 
 
