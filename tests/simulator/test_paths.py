@@ -40,6 +40,11 @@ tick 1 0
 visit 0 255
 end 0 128
 """
+CUT_IN_A_STOP = """seed 439 hosts 2 shape star
+write 214 88
+cut_power_soon 1 97
+stop 27 43
+"""
 OF_A_PUSH = """
 a.place=outbox
 a.place-flushed=outbox
@@ -259,6 +264,15 @@ def test_a_history_shows_every_step_of_a_handoff(link: str) -> None:
     assert (track.limit, track.link) == ("", link)
     for word in SOUND[link].split():
         assert word.startswith("told") or any(word in line.split() for line in shown), word
+
+
+def test_a_mark_of_an_orderly_stop_is_shown_before_the_power_cut_that_left_it() -> None:
+    (track,), broken = watch(from_text(CUT_IN_A_STOP))
+    shown = track.text("one").splitlines()
+    stops = next(number for number, line in enumerate(shown) if "!b-stops" in line)
+    assert not broken
+    assert "b.clean=yes" in shown[stops]
+    assert "!b-power" in shown[stops + 1]
 
 
 def test_what_the_model_does_not_have_ends_a_trace_by_name() -> None:
