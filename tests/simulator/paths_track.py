@@ -229,7 +229,10 @@ class Track:
         lines, before = [f"trace {name}"], dict[str, str]()
         for line, row in zip(self.lines, rows, strict=True):
             if line.must:  # what the disk did some time after it is no part of that step
-                earlier = {name: before[name] for name in row if row[name] not in (ANY, line.seen[name])}
+                dated_back = [name for name in row if row[name] not in (ANY, line.seen[name])]
+                # A tree that is lost takes with it what had been flushed there, whatever is flushed later elsewhere.
+                took = line.must == "b-loses"
+                earlier = {name: line.seen[name] if took else before[name] for name in dated_back}
                 lines.append(Line(line.where, row | earlier, line.may, line.must).text(before))
                 before = row | earlier
             if not line.must or before != row:
