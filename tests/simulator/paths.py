@@ -12,7 +12,7 @@ from tests.simulator.agent import DELETES, MOVES, Agents
 from tests.simulator.disk import View
 from tests.simulator.host import SimHost
 from tests.simulator.paths_step import records, said, step_of
-from tests.simulator.paths_track import ANY, NONE, PULL, PUSH, Line, Track
+from tests.simulator.paths_track import ANY, LOST, NONE, PULL, PUSH, Line, Track
 from tests.simulator.shape import MESH
 from tests.simulator.witness import Given
 from tests.simulator.world import Item, Result, World
@@ -149,7 +149,7 @@ class Paths:
         if fate == "stop" and seen["b.clean"] == "yes":
             track.look(where)
         else:
-            track.look(where, {"power": "b-power", "loses": "b-loses"}.get(fate, "b-dies"))
+            track.look(where, {"power": "b-power", "loses": LOST}.get(fate, "b-dies"))
 
     def started(self, host: SimHost) -> None:
         """A process serves."""

@@ -22,6 +22,7 @@ PUSH, PULL = "push", "pull"
 """Who calls whom: the sender the receiver, or the receiver the sender."""
 ANY, NONE, ELSE = "?", "none", "else"
 """Any value; no such file; what no state of the model shows."""
+LOST = "b-loses"
 POWER = {"a-power": "a.", "b-power": "b."}
 FLUSHED = ("a.place", "a.end", "a.epoch", "b.token", "b.receipt", "b.end")
 """What is shown twice: as it is, and, with `-flushed` behind its name, as a power cut would leave it."""
@@ -229,10 +230,9 @@ class Track:
         lines, before = [f"trace {name}"], dict[str, str]()
         for line, row in zip(self.lines, rows, strict=True):
             if line.must:  # what the disk did some time after it is no part of that step
-                dated_back = [name for name in row if row[name] not in (ANY, line.seen[name])]
-                # A tree that is lost takes with it what had been flushed there, whatever is flushed later elsewhere.
-                took = line.must == "b-loses"
-                earlier = {name: line.seen[name] if took else before[name] for name in dated_back}
+                # But what a lost tree leaves, it leaves at that step.
+                then = line.seen if line.must == LOST else before
+                earlier = {name: then[name] for name in row if row[name] not in (ANY, line.seen[name])}
                 lines.append(Line(line.where, row | earlier, line.may, line.must).text(before))
                 before = row | earlier
             if not line.must or before != row:
@@ -250,6 +250,9 @@ def _date_back(musts: Collection[str], rows: list[dict[str, str]], field: str) -
     flushed, since = f"{field}-flushed", 0
     for number, must in enumerate(musts):
         value, cut = rows[number][flushed], POWER.get(must, "-") == field[:2]
+        if must == LOST and field.startswith("b."):
+            since = number  # what was flushed there went with the tree, and nothing that came later was flushed before
+            continue
         if number == 0 or value == rows[number - 1][flushed]:
             continue
         earliest, since = since, number
