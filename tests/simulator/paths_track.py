@@ -250,13 +250,12 @@ def _date_back(musts: Collection[str], rows: list[dict[str, str]], field: str) -
     flushed, since = f"{field}-flushed", 0
     for number, must in enumerate(musts):
         value, cut = rows[number][flushed], POWER.get(must, "-") == field[:2]
-        if must == LOST and field.startswith("b."):
-            since = number  # what was flushed there went with the tree, and nothing that came later was flushed before
-            continue
-        if number == 0 or value == rows[number - 1][flushed]:
+        # What was flushed in a tree that is lost goes with it, and nothing that comes later was flushed before.
+        took = must == LOST and field.startswith("b.")
+        if number == 0 or (value == rows[number - 1][flushed] and not took):
             continue
         earliest, since = since, number
-        if value == ANY or (rows[number][field] == value and not cut):
+        if took or value == ANY or (rows[number][field] == value and not cut):
             continue
         shown = [earlier for earlier in range(earliest, number) if rows[earlier][field] == value]
         if shown:

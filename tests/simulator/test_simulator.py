@@ -13,6 +13,7 @@ from tests.simulator.portion import fingerprint, run
 from tests.simulator.rest import come_to_rest
 from tests.simulator.schedule import draw, from_text, play, to_text
 from tests.simulator.shrink import failure, shrink
+from tests.simulator.witness import Broken
 from tests.simulator.world import World
 
 from handoffd.custody.admit import Admitter
@@ -154,6 +155,19 @@ def test_the_power_fails_inside_a_call_before_there_is_custody():
     assert world.happened["the power failed between two changes"] == 1
     assert one.orphaned
     come_to_rest(world)
+
+
+def test_what_leaves_before_it_is_in_custody_is_seen(monkeypatch):
+    flush = View.sync_directories
+    monkeypatch.setattr(
+        View, "sync_directories", lambda view, places: flush(view, [one for one in places if "relay/outbox" not in one])
+    )
+    world = World(2, Random(1))
+    source, target = world.hosts
+    world.write(source, target, 60.0)
+    world.look(source)
+    with pytest.raises(Broken, match="I4"):
+        world.send(source)
 
 
 def test_what_is_in_custody_is_not_excused_when_the_power_fails_at_its_source():

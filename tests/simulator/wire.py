@@ -78,6 +78,7 @@ class Wire:
         due = world.at(source, engine.offers, [Want(target.name, 100, 1 << 23)]) or [()]
         offers = [*fresh, *due[0]]
         if offers and source.engine is engine:
+            world.witness.leave(source, target, offers)
             self.requests.append(Request(offers, target.engine.epoch, engine))
 
     def _greet(self, engine: Engine) -> bool:

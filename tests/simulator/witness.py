@@ -17,6 +17,7 @@ from handoffd.custody.layout import (
     INBOX,
     OUTBOX,
     OUTCOME,
+    PEERS,
     QUARANTINE,
     REJECTED,
     SENT,
@@ -24,7 +25,7 @@ from handoffd.custody.layout import (
     outbox,
     sent,
 )
-from handoffd.custody.message import Answer
+from handoffd.custody.message import Answer, Offer
 from handoffd.protocol.name import TransferId, published_name, routed_name, suffixed
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import State
@@ -139,6 +140,15 @@ class Witness:
         for one in still_theirs:
             if not self._places(one):
                 one.orphaned = True
+
+    def leave(self, source: SimHost, target: SimHost, offers: list[Offer]) -> None:
+        """I4: nothing leaves before a power cut can take neither it nor what is known of the peer's tree."""
+        folders = source.disk.folders
+        kept = {name.partition("~")[0] for place in (outbox, sent) for name in folders[place(target.name)].kept}
+        if f"{target.name}.json" not in folders[PEERS].kept:
+            raise Broken("I4: it leaves, and the peer's epoch is not durable")
+        if not kept.issuperset(offer.tid for offer in offers):
+            raise Broken("I4: it leaves, and outbox/ is not durable")
 
     def answered(self, source: SimHost, target: SimHost, answers: list[Answer]) -> None:
         """I3: stored is said only of what is durable."""

@@ -16,6 +16,7 @@ from handoffd.protocol.name import AgentName, Nonce, TransferId
 from handoffd.protocol.reason import Reason, State
 
 INBOX = "relay/inbox/host-a"
+SHARED_ID = "1790000000-bob-alice-0011223344556677"
 
 
 def restart(host: Host, *, power: bool) -> None:
@@ -312,6 +313,44 @@ def test_a_claim_by_another_name_beside_one_that_a_power_cut_shows_again_is_a_cl
     restart(pair.b, power=True)
     assert (state(pair.b, tid), pair.b.names("handoff"), pair.b.names(INBOX)) == (State.CLAIMED, [], [name])
     assert pair.b.names("claimed") == ["mine.json"]
+
+
+@pytest.mark.parametrize("stale", ["handoff/{}", INBOX + "/{}.new"])
+def test_a_file_that_is_only_called_like_it_ends_nothing_that_nobody_claimed(pair: Pair, stale: str) -> None:
+    """Two handoffs for one caller within a second share the handoff_id (overview.md section 3)."""
+    first, _ = pair.cross(payload(handoff_id=SHARED_ID))
+    second, name = pair.cross(payload(handoff_id=SHARED_ID), "0011223344556677-1.json")
+    pair.b.engine.accept([Accept(AgentName("alice"), first, Nonce("n1"))])
+    pair.b.engine.finish([Finish(AgentName("alice"), first, reject=False, artefact=b'{"notes": "done"}')])
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / stale.format(name))
+    restart(pair.b, power=True)
+    ends = {TransferId(one["tid"]): (one["reason"], one["delivered"]) for one in pair.b.outcomes()}
+    assert ends == {first: ("completed", "claimed"), second: ("uncertain_power_loss", "unknown")}
+
+
+@pytest.mark.parametrize(
+    ("moved", "reason"), [("handoff", "uncertain_power_loss"), ("claimed", None), ("", "uncertain_power_loss")]
+)
+def test_an_older_end_of_the_same_id_is_no_end_after_a_power_cut(pair: Pair, moved: str, reason: str | None) -> None:
+    handoff, claimed = pair.b.root / "handoff", pair.b.root / "claimed"
+    pair.cross(payload(ttl_s=600.0), "0000000000000000-0.json")  # waits all the while, so what came since is read
+    first, name = pair.cross(payload(handoff_id=SHARED_ID))
+    os.rename(handoff / name, claimed / name)
+    pair.b.tick()
+    pair.b.write(f"archive/1790000100-bob-alice-{SHARED_ID}.json", b"")  # as a power cut may leave it
+    (claimed / name).unlink()
+    for _ in range(5):
+        pair.b.tick(1.0)
+    assert (pair.b.outcome()["tid"], pair.b.outcome()["reason"]) == (first, "completed")
+    for host in (pair.a, pair.b):
+        host.clock.advance(30.0)
+    second, name = pair.cross(payload(handoff_id=SHARED_ID, at=pair.b.clock.wall_s), "0011223344556677-1.json")
+    if moved:
+        os.rename(handoff / name, pair.b.root / moved / name)
+    else:
+        (handoff / name).unlink()
+    restart(pair.b, power=True)
+    assert {one["tid"]: one["reason"] for one in pair.b.outcomes()}.get(second) == reason
 
 
 def test_after_a_power_cut_all_are_looked_for_in_one_search(pair: Pair) -> None:

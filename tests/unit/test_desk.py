@@ -221,6 +221,12 @@ def test_an_error_ends_it_without_an_answer_and_is_told(rig: Rig, desk: Desk, er
     assert (rig.deaths, rig.groups) == ([error], [])
 
 
+def test_who_gets_no_answer_because_there_are_too_few_hears_that_it_died(rig: Rig, desk: Desk) -> None:
+    with pytest.raises(DeskDied):
+        desk.submit(lambda items: [], 1).result(WAIT_S)
+    assert rig.died.wait(WAIT_S)
+
+
 def test_after_its_death_it_takes_nothing(rig: Rig, desk: Desk) -> None:
     desk.submit(rig.fail(FlushFailed("disk")), 1)
     assert rig.died.wait(WAIT_S)

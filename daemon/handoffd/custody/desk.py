@@ -158,14 +158,14 @@ class Desk:
         group = _next_group(waiting)
         items = [item for errand in group for item in errand.items]
         try:
-            answers = group[0].method(items)
+            self._give(group, group[0].method(items))
         except BaseException as error:
             for errand in group:
-                errand.future.set_exception(DeskDied(str(error)))
+                if not errand.future.done():
+                    errand.future.set_exception(DeskDied(str(error)))
             raise
         finally:
             del waiting[: len(group)]
-        self._give(group, answers)
         self._pass_news()
 
     def _pass_news(self) -> None:

@@ -194,9 +194,11 @@ class Engine:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether nothing is open here: while handoff/ is empty a tick could only forget what has ended."""
-        ledger = self._tree.ledger
-        return not (ledger.sendings or ledger.receipts or self._taker.waits or self._closing.last.waits)
+        """Whether nothing is open here: while handoff/ is empty a tick has nothing to do but to begin a sweep."""
+        ledger, closing = self._tree.ledger, self._closing
+        return not (
+            ledger.sendings or ledger.receipts or self._taker.waits or closing.last.waits or self._reporter.sweeps
+        )
 
     def tick(self, times: Sequence[float]) -> list[bool]:
         """Do what the clock asks for: scan, observe, expire, forget. Once for any number of calls in a group.

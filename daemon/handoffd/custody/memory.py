@@ -146,8 +146,8 @@ class Forgettable:
 
     def is_due(self, tid: str) -> bool:
         """Tell whether the outcome of T was due at the beginning."""
-        due = [words for hour, words in self._hours.items() if hour <= self._asked_until]
-        return any(self._word(tid) in words for words in due)
+        word = self._word(tid)
+        return any(word in words for hour, words in self._hours.items() if hour <= self._asked_until)
 
     def end(self) -> None:
         """Forget what was due: it was asked for each outcome."""

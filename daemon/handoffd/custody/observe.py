@@ -42,13 +42,16 @@ SEARCH_S = 60.0
 class Findings:
     """What one look found: claims to be flushed and reported, ends to be recorded.
 
-    `at_rest`: no agent runs, so what does not parse will never do.
+    `at_rest`: no agent runs, so what does not parse will never do, and nothing but `wanted` is looked for; by its bytes
+    or its name no file that was last changed before `since_ns`.
     """
 
     claims: dict[TransferId, Receipt]
     closes: list[Close]
     by_links: bool = False
     at_rest: bool = False
+    wanted: frozenset[TransferId] = frozenset()
+    since_ns: int = 0
 
     def tids(self) -> set[TransferId]:
         """Return every T that was found."""
@@ -102,12 +105,15 @@ class Observer:
     def search_at_rest(self, receipts: Iterable[Receipt]) -> Findings:
         """Look for these everywhere, at once: after a power cut nobody waits two seconds.
 
-        No agent runs, and a name that came back in handoff/ says nothing. To be reported when that name has gone.
+        No agent runs, and a name that came back in handoff/ or beside the receipt says nothing against what is found:
+        the file itself, its name or its handoff_id and hmac. To be reported when that name has gone.
         """
-        found, wanted = Findings({}, [], at_rest=True), list(receipts)
-        for receipt in wanted:
+        wanted = {receipt.tid: receipt for receipt in receipts}
+        since_ns = min(map(self._since_ns, wanted.values()), default=0)
+        found = Findings({}, [], at_rest=True, wanted=frozenset(wanted), since_ns=since_ns)
+        for receipt in wanted.values():
             self._follow(receipt, found)
-        if not found.tids().issuperset(receipt.tid for receipt in wanted):
+        if not found.tids().issuperset(wanted):
             for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
                 self._match_all(directory, self._tree.fs.names(directory), found)
         # What bears its own name counts before what is like it.
@@ -152,12 +158,8 @@ class Observer:
     def _miss(self, receipt: Receipt, found: Findings) -> None:
         """At none of its names. The receipt is a hard link: two links mean an agent holds it under some name, if it is
         not one of ours that a power cut has shown again."""
-        own = layout.inbox(receipt.peer)
-        mine, ours = (
-            self._tree.fs.stat(own, receipt.name),
-            ((layout.HANDOFF, receipt.name), (own, f"{receipt.name}.new")),
-        )
-        if mine is not None and mine.links > 1 and all(self._tree.fs.stat(*one) is None for one in ours):
+        mine = self._tree.fs.stat(layout.inbox(receipt.peer), receipt.name)
+        if mine is not None and mine.links > 1 and not self._is_shown(receipt):
             found.by_links = found.by_links or receipt.state is not State.CLAIMED
             self._claimed(receipt, found)
         if receipt.missed_b is None:
@@ -233,8 +235,10 @@ class Observer:
         seen = self._tree.fs.stat(directory, name)
         if seen is None or not seen.regular or self._tree.is_own(directory, name):
             return False
-        receipt, data = self._identify(directory, name, seen)
+        receipt, data = self._identify(directory, name, seen, found)
         if receipt is None or receipt.place not in (Place.OFFERED, Place.AWAY):
+            return False
+        if found.at_rest and receipt.tid not in found.wanted:
             return False
         if not found.at_rest and self._tree.fs.stat(layout.HANDOFF, receipt.name) is not None:
             return False  # still claimable: a look-alike is no evidence
@@ -246,25 +250,43 @@ class Observer:
             self._final(directory, name, receipt, data, found)
         return True
 
-    def _identify(self, directory: str, name: str, seen: Stat) -> tuple[Receipt | None, bytes | None]:
+    def _identify(self, directory: str, name: str, seen: Stat, found: Findings) -> tuple[Receipt | None, bytes | None]:
         """Find the receipt: by inode, by name, by parsed (handoff_id, hmac), by a name ending in its handoff_id."""
         ledger = self._tree.ledger
         receipt = ledger.receipt_of_inode(seen.inode) or self._receipt_named(name)
         if receipt is not None:
             return receipt, None
-        data = self._read(directory, name)
+        data = self._read(directory, name) if seen.ctime_ns >= found.since_ns else None
         if data is None:
             return None, None
         handoff_id, hmac = label(data)
         same = [ledger.receipts[tid] for tid in ledger.labelled(handoff_id or "") if tid in ledger.receipts]
-        exact = [one for one in same if one.facts.hmac == hmac]
-        if exact:
-            return exact[0], data
+        like = [one for one in same if one.facts.hmac == hmac][:1]
         # By its name alone only a file that does not say itself what it is: another one's must not end this one.
-        if hmac is not None:
+        by_name = not like and hmac is None
+        if by_name:
+            like = [one for one in self._called_like(name) if handoff_id in (None, one.facts.handoff_id)]
+        if len(like) != 1 or (found.at_rest and self._is_doubtful(like[0], seen, by_name=by_name)):
             return None, None
-        named = [r for r in ledger.receipts.values() if handoff_id in (None, r.facts.handoff_id) and _bears(name, r)]
-        return (named[0], data) if len(named) == 1 else (None, None)
+        return like[0], data
+
+    def _is_doubtful(self, receipt: Receipt, seen: Stat, *, by_name: bool) -> bool:
+        """After a power cut: an older file, or one that is only called like it, against a name that nobody claimed."""
+        return seen.ctime_ns < self._since_ns(receipt) or (by_name and self._is_shown(receipt))
+
+    def _called_like(self, name: str) -> list[Receipt]:
+        """Return the open ones that agents archive under this name."""
+        ledger, rest = self._tree.ledger, name.removesuffix(".json")
+        called: list[Receipt] = []
+        while rest:
+            rest = rest.partition("-")[2]
+            called += [ledger.receipts[tid] for tid in ledger.labelled(rest) if tid in ledger.receipts]
+        return [receipt for receipt in called if _bears(name, receipt)]
+
+    def _is_shown(self, receipt: Receipt) -> bool:
+        """Tell whether a name is there under which nobody has claimed it."""
+        hidden = (layout.inbox(receipt.peer), f"{receipt.name}.new")
+        return any(self._tree.fs.stat(*one) is not None for one in ((layout.HANDOFF, receipt.name), hidden))
 
     def _read(self, directory: str, name: str) -> bytes | None:
         try:

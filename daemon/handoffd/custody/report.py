@@ -153,6 +153,11 @@ class Reporter:
         except ValueError:
             return self._tree.clock.wall() + self._tree.settings.max_ttl_s
 
+    @property
+    def sweeps(self) -> bool:
+        """Whether outcomes are left to be looked at."""
+        return self._unseen is not None
+
     def sweep(self) -> None:
         """Delete what is due among the next portion of the outcomes; runs on every tick, through all once an hour."""
         now, now_b = self._tree.clock.wall(), self._tree.clock.boottime()

@@ -69,6 +69,8 @@ class Taker:
         self._ending = ending
         self._residents = Residents(tree, ending)
         self._unread: dict[tuple[str, str], float] = {}
+        self._told: set[tuple[str, str]] = set()
+        """Those of them of which the journal knows why."""
         self._hinted: dict[str, None] = {}
 
     def scan(self) -> None:
@@ -235,11 +237,20 @@ class Taker:
         try:
             return self._settle_one(one)
         except OSError as error:
-            if (one.peer, one.name) not in self._unread:
-                detail = f"taken, and cannot be read or named now: {error.strerror}"
-                self._tree.journal.write("parked", file=one.file, peer=one.peer, detail=detail)
-            self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
+            self._leave(one, f"taken, and cannot be read or named now: {error.strerror}")
             return None
+
+    def _leave(self, one: Caught, why: str) -> None:
+        """It is ours, and every scan tries again; why is told once."""
+        key = (one.peer, one.name)
+        self._unread.setdefault(key, self._tree.clock.boottime())
+        if key not in self._told:
+            self._told.add(key)
+            self._tree.journal.write("parked", file=one.file, peer=one.peer, detail=why)
+
+    def _done(self, one: Caught) -> None:
+        self._unread.pop((one.peer, one.name), None)
+        self._told.discard((one.peer, one.name))
 
     def _settle_one(self, one: Caught) -> tuple[Sending, bytes, Judgement] | None:
         directory = layout.outbox(one.peer)
@@ -249,7 +260,7 @@ class Taker:
             self._tree.quarantine(directory, one.name, "no regular file any more")
             return None
         except FileNotFoundError:
-            self._unread.pop((one.peer, one.name), None)
+            self._done(one)
             return None
         verdict = self._judge_again(one, data, seen)
         if verdict is None:
@@ -258,7 +269,7 @@ class Taker:
             self._put_back(one, data)
             return None
         entered = self._enter(one, data, verdict, verdict.peer, seen.mtime_ns)
-        self._unread.pop((one.peer, one.name), None)
+        self._done(one)
         return entered
 
     def _judge_again(self, one: Caught, data: bytes, seen: Stat) -> Judgement | None:
@@ -266,8 +277,9 @@ class Taker:
         first = one.candidate
         if first is not None and first.seen.same_bytes_as(seen) and first.data == data:
             return first.verdict
-        if self._tree.fs.sync_files([(layout.outbox(one.peer), one.name)])[0] is not None:
-            self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())
+        refused = self._tree.fs.sync_files([(layout.outbox(one.peer), one.name)])[0]
+        if refused is not None:
+            self._leave(one, f"taken, and cannot be flushed now: {refused.strerror}")
             return None
         verdict = self._judge(data)
         if verdict.word not in ("broken", "odd"):
@@ -286,9 +298,9 @@ class Taker:
                 self._tree.fs.move(layout.outbox(one.peer), one.name, layout.HANDOFF, name)
             except FileExistsError:
                 continue
-            self._unread.pop((one.peer, one.name), None)
+            self._done(one)
             return
-        self._unread.setdefault((one.peer, one.name), self._tree.clock.boottime())  # no free name now
+        self._leave(one, f"taken, and is for this host; it goes back when {one.file} or {other} is free in handoff/")
 
     def _enter(
         self, one: Caught, data: bytes, verdict: Judgement, peer: str, since_ns: int

@@ -81,7 +81,7 @@ CANARY_TTL_S = 30.0
 CANARY_AHEAD_S = 30.0
 """So much further ahead of the receiver's clock its end may lie, for a clock that is behind."""
 CANARY_PAUSE_S = 1.0
-"""A peer's canaries come no faster: each leaves an outcome here for an hour, which no other limit counts."""
+"""A peer's canaries come no faster: each leaves an outcome here for some hours, which no other limit counts."""
 CANARY_KEEP_S = 60.0
 """The outcome of a canary may go this long after its expires_at. > EXPIRY_GRACE_S, when its sender gives it up."""
 CANARY_LIMIT_BYTES = 4_096

@@ -1,6 +1,7 @@
 """What a disk that refuses one thing does to that one thing, and to nothing else."""
 
 import errno
+import os
 
 import pytest
 from tests.fakes.faulty import Failing
@@ -58,6 +59,41 @@ def test_a_file_that_was_taken_and_cannot_be_named_is_told_once_and_goes_on_late
     pair.a.faults.failing = None
     pair.a.tick(1.0)
     assert pair.a.names("relay/outbox/host-b") == [f"{transfer_id(data)}~{X}"]
+
+
+def test_a_file_that_was_taken_before_the_last_start_and_cannot_be_named_is_told_once(pair: Pair) -> None:
+    pair.a.write(f"relay/outbox/host-b/taking.0123456789abcdef~{X}", payload())
+    pair.a.restart()
+    refuse(pair.a, "move", 1)
+    for _ in range(3):
+        pair.a.tick(1.0)
+    assert [line["file"] for line in parked(pair.a)] == [X]
+
+
+def test_a_file_that_was_taken_and_cannot_be_flushed_is_told_once(pair: Pair) -> None:
+    pair.a.write(f"relay/outbox/host-b/taking.0123456789abcdef~{X}", payload())
+    pair.a.restart()
+    refuse(pair.a, "sync_files", 1)
+    for _ in range(3):
+        pair.a.tick(1.0)
+    (line,) = parked(pair.a)
+    assert "cannot be flushed now" in str(line["detail"])
+
+
+def test_a_file_for_this_host_that_was_taken_and_finds_no_free_name_is_told_once(pair: Pair) -> None:
+    data = payload("bob", "carol")
+    pair.a.write(f"relay/outbox/host-b/taking.0123456789abcdef~{X}", data)
+    other = f"{X.partition('-')[0]}-l{transfer_id(data)[:12]}.json"
+    for name in (X, other):
+        pair.a.drop(name, payload("bob", "carol"))
+    pair.a.restart()
+    for _ in range(3):
+        pair.a.tick(1.0)
+    (line,) = parked(pair.a)
+    assert other in str(line["detail"])
+    os.unlink(pair.a.root / "handoff" / other)
+    pair.a.tick(1.0)
+    assert pair.a.read(f"handoff/{other}") == data
 
 
 def test_what_is_local_after_all_goes_back_beside_a_file_that_has_its_name_by_now(pair: Pair) -> None:
