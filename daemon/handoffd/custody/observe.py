@@ -109,10 +109,10 @@ class Observer:
         the file itself, its name or its handoff_id and hmac. To be reported when that name has gone.
         """
         wanted = {receipt.tid: receipt for receipt in receipts}
-        since_ns = min(map(self._since_ns, wanted.values()), default=0)
-        found = Findings({}, [], at_rest=True, wanted=frozenset(wanted), since_ns=since_ns)
+        found = Findings({}, [], at_rest=True, wanted=frozenset(wanted))
         for receipt in wanted.values():
             self._follow(receipt, found)
+        found.since_ns = min(map(self._since_ns, wanted.values()), default=0)
         if not found.tids().issuperset(wanted):
             for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
                 self._match_all(directory, self._tree.fs.names(directory), found)
