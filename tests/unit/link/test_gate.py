@@ -235,7 +235,7 @@ async def test_the_next_payload_finds_a_connection_open_beside_the_hanging_poll(
 async def test_the_clock_of_the_peer_is_measured():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()
-        assert abs(rig.link.status()["clock_offset_ms"]) < 2_000
+        assert abs(rig.link.status()["clock_offset_ms"]) < 5_000  # one machine, one clock
         assert rig.link.status()["round_trip_ms"] > 0
 
 
