@@ -35,6 +35,7 @@ NOT_DELIVERED = ("never_sent", "not_delivered")
 SAME_END = {"expired", "revoked"}
 """One end to the two hosts: a revoke that A asked for because of lateness is an expiry to A."""
 KNOWN = ("completed", "rejected")
+TWO_LOSSES = 2
 
 
 class Broken(Exception):
@@ -65,6 +66,8 @@ class Given:
     """Its source lost its memory: what becomes of it is nobody's promise, but for claims."""
     lost: bool = False
     """A host it comes to lost its memory: what that host says of it now is no news of the agents."""
+    forgot: set[str] = field(default_factory=set)
+    """Hosts that lost their memory of it. Two such losses are beyond what is promised, of claims too (section 17)."""
     kept_at: int = -1
     """The source's directories had changed so often when the bytes were last found in one place."""
 
@@ -116,7 +119,7 @@ class Witness:
     def claimed(self, one: Given) -> None:
         """An agent has got it."""
         one.claims += 1
-        if one.claims > 1:
+        if one.claims > 1 and len(one.forgot) < TWO_LOSSES:
             raise Broken("I1: claimed twice")
 
     def forgot(self, host: SimHost) -> None:
@@ -128,6 +131,8 @@ class Witness:
                 one.accepted |= _is_accepted(one)
             if host in one.way:
                 one.excused = one.lost = True
+            if host in (one.source, *one.way):
+                one.forgot.add(host.name)
         self._forgetful.add(host.name)
         self._homes[host.name].ends.clear()
 
@@ -216,7 +221,7 @@ class Witness:
             if found:
                 raise Broken(f"I1: claimable twice: {found} and {host.name} {directory}")
             found = f"{host.name} {directory}"
-        if found and one.claims:
+        if found and one.claims and len(one.forgot) < TWO_LOSSES:
             raise Broken(f"I1: claimed, and claimable again: {found}")
         return found
 
