@@ -112,8 +112,9 @@ class Observer:
         found = Findings({}, [], at_rest=True, wanted=frozenset(wanted))
         for receipt in wanted.values():
             self._follow(receipt, found)
-        found.since_ns = min(map(self._since_ns, wanted.values()), default=0)
-        if not found.tids().issuperset(wanted):
+        since_ns = min(map(self._since_ns, wanted.values()), default=0)
+        found.since_ns = since_ns if since_ns < self._tree.clock.wall() * 1e9 else 0  # else a clock has gone back
+        if not {one.receipt.tid for one in found.closes}.issuperset(wanted):
             for directory in (layout.ARCHIVE, layout.REJECTED, layout.CLAIMED):
                 self._match_all(directory, self._tree.fs.names(directory), found)
         # What bears its own name counts before what is like it.
@@ -135,7 +136,8 @@ class Observer:
 
     def _receipt_named(self, name: str) -> Receipt | None:
         tid = tid_of_published(name)
-        return None if tid is None else self._tree.ledger.receipts.get(tid)
+        receipt = None if tid is None else self._tree.ledger.receipts.get(tid)
+        return receipt if receipt is not None and receipt.name == name else None
 
     def _follow(self, receipt: Receipt | None, found: Findings, *, by_links: bool = True) -> None:
         if receipt is None or receipt.place not in (Place.OFFERED, Place.AWAY):
@@ -261,27 +263,36 @@ class Observer:
             return None, None
         handoff_id, hmac = label(data)
         same = [ledger.receipts[tid] for tid in ledger.labelled(handoff_id or "") if tid in ledger.receipts]
-        like = [one for one in same if one.facts.hmac == hmac][:1]
+        like = [one for one in same if one.facts.hmac == hmac]
         # By its name alone only a file that does not say itself what it is: another one's must not end this one.
         by_name = not like and hmac is None
         if by_name:
             like = [one for one in self._called_like(name) if handoff_id in (None, one.facts.handoff_id)]
-        if len(like) != 1 or (found.at_rest and self._is_doubtful(like[0], seen, by_name=by_name)):
+        if len(like) != 1 or (found.at_rest and self._is_doubtful(like[0], directory, seen, by_name=by_name)):
             return None, None
         return like[0], data
 
-    def _is_doubtful(self, receipt: Receipt, seen: Stat, *, by_name: bool) -> bool:
-        """After a power cut: an older file, or one that is only called like it, against a name that nobody claimed."""
-        return seen.ctime_ns < self._since_ns(receipt) or (by_name and self._is_shown(receipt))
+    def _is_doubtful(self, receipt: Receipt, directory: str, seen: Stat, *, by_name: bool) -> bool:
+        """After a power cut: what is only called like it and older, or stands against a name of the file itself. A copy
+        in claimed/ is no claim then either."""
+        if by_name and (seen.ctime_ns < self._since_ns(receipt) or self._is_held(receipt)):
+            return True
+        return directory == layout.CLAIMED and self._is_shown(receipt)
 
     def _called_like(self, name: str) -> list[Receipt]:
-        """Return the open ones that agents archive under this name."""
+        """Return the open ones that agents archive under this name, if no other handoff bears their id: one that ended
+        lately may have left the file."""
         ledger, rest = self._tree.ledger, name.removesuffix(".json")
         called: list[Receipt] = []
         while rest:
             rest = rest.partition("-")[2]
-            called += [ledger.receipts[tid] for tid in ledger.labelled(rest) if tid in ledger.receipts]
+            tids = ledger.labelled(rest)
+            called += [ledger.receipts[tid] for tid in tids if len(tids) == 1 and tid in ledger.receipts]
         return [receipt for receipt in called if _bears(name, receipt)]
+
+    def _is_held(self, receipt: Receipt) -> bool:
+        """Tell whether the file itself is where it waits, or where it is claimed."""
+        return self._is_shown(receipt) or self._tree.fs.stat(layout.CLAIMED, receipt.name) is not None
 
     def _is_shown(self, receipt: Receipt) -> bool:
         """Tell whether a name is there under which nobody has claimed it."""

@@ -397,17 +397,18 @@ class Recovery:
     def _settle_doubts(self) -> None:
         """After a power cut only what lies beyond the agents' reach, or is a claim, is believed; it is looked for once
         for all. What is found nowhere ends."""
-        open_ones = [receipt for receipt in self._doubted if receipt.state is not State.CLAIMED]
-        places = {receipt.tid: receipt.place for receipt in open_ones}
-        for receipt in open_ones:
+        looked_for = [one for one in self._doubted if one.place != Place.ACCEPTED]
+        places = {receipt.tid: receipt.place for receipt in looked_for}
+        for receipt in looked_for:
             receipt.place = Place.AWAY
-        found = self._steps.observer.search_at_rest(open_ones)
+        found = self._steps.observer.search_at_rest(looked_for)
         seen = found.tids()
-        for receipt in open_ones:
+        for receipt in looked_for:
             if receipt.tid in seen:
                 self._remove_staler(receipt, places[receipt.tid])
         self._steps.observer.report(found)
-        self._closes += [self._uncertain(one, places[one.tid]) for one in open_ones if one.tid not in seen]
+        lost = [one for one in looked_for if one.tid not in seen and one.state is not State.CLAIMED]
+        self._closes += [self._uncertain(one, places[one.tid]) for one in lost]
 
     def _remove_staler(self, receipt: Receipt, place: str) -> None:
         """Remove the name that the power cut showed again of a file that has gone on."""
