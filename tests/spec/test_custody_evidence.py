@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.unit.custody.pair import Pair, payload
 
+from handoffd.custody.filesystem import Stat
 from handoffd.custody.message import Accept, Finish
 from handoffd.protocol.name import AgentName, Nonce, TransferId
 
@@ -153,13 +154,20 @@ def test_a_torn_file_that_is_called_like_it_is_no_end_of_what_still_waits(pair: 
     assert reasons(pair) == {tid: "uncertain_power_loss"}
 
 
-def test_a_file_from_before_it_came_is_no_end_by_its_name(pair: Pair) -> None:
-    pair.cross(payload(ttl_s=600.0), "0000000000000000-0.json")  # waits all the while, so what came since is read
-    data = payload(handoff_id=SHARED_ID, ttl_s=600.0)
-    pair.b.write(archived_as(data), b"")
-    for host in (pair.a, pair.b):
-        host.clock.advance(40.0)
+def test_a_file_from_before_it_came_is_no_end_by_its_name(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    older, _ = pair.cross(payload(ttl_s=600.0))
+    data = payload(handoff_id=SHARED_ID)
     tid, name = pair.cross(data)
+    pair.b.write(archived_as(data), b"")
     (pair.b.root / "handoff" / name).unlink()
-    restart(pair)
+    pair.b.power_cut()
+    seen = pair.b.fs.stat
+
+    def aged(directory: str, name: str) -> Stat | None:
+        """The first came two minutes ago, the file is from a minute ago."""
+        found, ago_s = seen(directory, name), 120 if older in name else 60 * (name in archived_as(data))
+        return found and found._replace(ctime_ns=found.ctime_ns - ago_s * 10**9)
+
+    monkeypatch.setattr(pair.b.fs, "stat", aged)
+    pair.b.start()
     assert reasons(pair)[tid] == "uncertain_power_loss"
