@@ -311,11 +311,13 @@ class WatchedWorld(World):
 
     def send(self, source: SimHost, *, idly: bool = True) -> None:
         before = {id(request) for wire in self.wires for request in wire.requests}
-        super().send(source, idly=idly)
-        fresh = (request for wire in self.wires for request in wire.requests if id(request) not in before)
-        for request in fresh:
-            for track in self.paths.of(offer.tid for offer in request.offers):
-                track.look(f"{source.name}:posts", "posts")
+        try:
+            super().send(source, idly=idly)
+        finally:  # also what should not have left shows that it has
+            fresh = (request for wire in self.wires for request in wire.requests if id(request) not in before)
+            for request in fresh:
+                for track in self.paths.of(offer.tid for offer in request.offers):
+                    track.look(f"{source.name}:posts", "posts")
 
     def _step_of(self, host: SimHost, name: str, items: Sequence[object]) -> tuple[str, list[object]]:
         """Return the step of the model that a call may be, and of which T."""

@@ -78,8 +78,8 @@ class Wire:
         due = world.at(source, engine.offers, [Want(target.name, 100, 1 << 23)]) or [()]
         offers = [*fresh, *due[0]]
         if offers and source.engine is engine:
-            world.witness.leave(source, target, offers)
             self.requests.append(Request(offers, target.engine.epoch, engine))
+            world.witness.leave(source, target, offers)
 
     def _greet(self, engine: Engine) -> bool:
         """Say hello; tell whether it was taken up by an engine that still lives."""

@@ -131,7 +131,7 @@ class Witness:
                 one.accepted |= _is_accepted(one)
             if host in one.way:
                 one.excused = one.lost = True
-            if host in (one.source, *one.way):
+            if host is one.source or host in one.way:
                 one.forgot.add(host.name)
         self._forgetful.add(host.name)
         self._homes[host.name].ends.clear()
@@ -149,10 +149,11 @@ class Witness:
     def leave(self, source: SimHost, target: SimHost, offers: list[Offer]) -> None:
         """I4: nothing leaves before a power cut can take neither it nor what is known of the peer's tree."""
         folders = source.disk.folders
-        kept = {name.partition("~")[0] for place in (outbox, sent) for name in folders[place(target.name)].kept}
+        kept = {name.partition("~")[0] for name in folders[outbox(target.name)].kept}
+        kept |= {name.partition("~")[0] for name in folders[sent(target.name)].kept}
         if f"{target.name}.json" not in folders[PEERS].kept:
             raise Broken("I4: it leaves, and the peer's epoch is not durable")
-        if not kept.issuperset(offer.tid for offer in offers):
+        if any(offer.tid not in kept for offer in offers):
             raise Broken("I4: it leaves, and outbox/ is not durable")
 
     def answered(self, source: SimHost, target: SimHost, answers: list[Answer]) -> None:
