@@ -1,7 +1,8 @@
 """The filesystem port with a finger on it: every verb is counted, and any call can be the last one or can fail.
 
 A crash is a `Crash` raised after a verb was done; nothing is done by that instance any more, not even in a `finally`.
-A failure is an OSError instead of the verb, or, for the flush of a directory, a FlushFailed.
+A failure is an OSError instead of the verb, or, for the flush of a directory, a FlushFailed. A group of files so large
+that one flush of the file system serves it is done at once, and counted as a call for each file.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handoffd.custody import layout
-from handoffd.custody.filesystem import Filesystem, FlushFailed, NewFile, Stat
+from handoffd.custody.filesystem import SYNCFS_FROM, Filesystem, FlushFailed, NewFile, Stat
 from handoffd.protocol.timing import ROUTE_LIMIT_BYTES
 
 CHANGES = frozenset({"make_directory", "prepare", "create", "move", "exchange", "link", "unlink"})
@@ -141,30 +142,35 @@ class FaultyFilesystem:
             self._do("prepare", lambda: self.inner.prepare(directory, name), directory, name)
 
     def create(self, files: Sequence[NewFile], *, durable: bool = True) -> list[OSError | None]:
-        return [self._create(file, durable) for file in files]
+        if len(files) < SYNCFS_FROM:
+            return [answer for file in files for answer in self._create([file], durable)]
+        return self._create(files, durable)
 
-    def _create(self, file: NewFile, durable: bool) -> OSError | None:
+    def _create(self, files: Sequence[NewFile], durable: bool) -> list[OSError | None]:
         def act() -> list[OSError | None]:
-            made = self.inner.create([file], durable=durable)
-            if (found := self.inner.stat(file.directory, file.name)) is not None:
-                self._shifted(found)  # its age counts from now
+            made = self.inner.create(files, durable=durable)
+            for file in files:
+                if (found := self.inner.stat(file.directory, file.name)) is not None:
+                    self._shifted(found)  # its age counts from now
             return made
 
+        self.faults.calls["create"] += len(files) - 1
         try:
-            answers = self._do("create", act, file.directory, file.name)
+            return list(self._do("create", act, files[0].directory, files[0].name))
         except OSError as error:
-            return error
-        return answers[0]  # type: ignore[no-any-return]
+            return [error] * len(files)
 
     def sync_files(self, names: Sequence[tuple[str, str]]) -> list[OSError | None]:
-        return [self._sync_file(name) for name in names]
+        if len(names) < SYNCFS_FROM:
+            return [answer for name in names for answer in self._sync_files([name])]
+        return self._sync_files(names)
 
-    def _sync_file(self, name: tuple[str, str]) -> OSError | None:
+    def _sync_files(self, names: Sequence[tuple[str, str]]) -> list[OSError | None]:
+        self.faults.calls["sync_files"] += len(names) - 1
         try:
-            answers = self._do("sync_files", lambda: self.inner.sync_files([name]), *name)
+            return list(self._do("sync_files", lambda: self.inner.sync_files(names), *names[0]))
         except OSError as error:
-            return error
-        return answers[0]  # type: ignore[no-any-return]
+            return [error] * len(names)
 
     def sync_directories(self, directories: Iterable[str]) -> None:
         for directory in dict.fromkeys(directories):

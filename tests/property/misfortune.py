@@ -1,18 +1,59 @@
-"""What befalls hosts in every random history, and what the agent at the end does: the part that no link changes."""
+"""What every random history has: a beginning, an end, what befalls hosts, what the agent at the end does."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.fakes import agents
 from tests.fakes.chain import Chain
 from tests.fakes.star import Dialling
+from tests.fakes.world import World
 from tests.unit.custody.pair import Host
 
+HANDOFFS = 3
+"""The most that one history begins."""
+MEMORY = Path("/dev/shm")
 which = st.integers(0, 20)
 """One of several, whatever their number."""
 
 
-class Misfortunes(RuleBasedStateMachine):
-    """A machine over a world of hosts; a subclass makes the world and adds what goes over its links."""
+def play(examples: int) -> settings:
+    """Return how a machine is played: so many histories of 40 steps each."""
+    skipped = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+    return settings(max_examples=examples, stateful_step_count=40, suppress_health_check=skipped)
+
+
+class History(RuleBasedStateMachine):
+    """A machine over a world of hosts; a subclass makes the world in `directory`, and says how it comes to rest."""
+
+    world: World | Chain | Dialling
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+
+    @invariant()
+    def the_witness_is_content(self) -> None:
+        self.world.witness.look_if_changed()
+
+    def teardown(self) -> None:
+        try:
+            self.come_to_rest()
+            self.world.witness.final()
+        finally:
+            self.world.close()
+            shutil.rmtree(self.directory)
+
+    def come_to_rest(self) -> None:
+        """End all faults, and go on until nothing moves any more."""
+        raise NotImplementedError
+
+
+class Misfortunes(History):
+    """What befalls any number of hosts; a subclass adds what goes over their links."""
 
     world: Chain | Dialling
 
@@ -52,9 +93,3 @@ class Misfortunes(RuleBasedStateMachine):
     def alice_acts(self, end: agents.Agent) -> None:
         end(self.world)
         self.world.witness.look()
-
-    # ------------------------------------------------------------ always, and in the end
-
-    @invariant()
-    def the_witness_is_content(self) -> None:
-        self.world.witness.look_if_changed()

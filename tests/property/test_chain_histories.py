@@ -4,19 +4,15 @@ After every step a witness looks at all roots for the invariants of docs/custody
 is well again, agents finish what they hold, and every handoff must have come to one outcome on all hosts that had it.
 """
 
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from tests.fakes import agents
 from tests.fakes.chain import Chain
 from tests.fakes.lane import PushLane, settlements
-from tests.property.misfortune import Misfortunes, which
+from tests.property.misfortune import HANDOFFS, Misfortunes, play, which
 from tests.unit.custody.pair import payload
 
 from handoffd.custody.engine import Engine
@@ -25,8 +21,6 @@ from handoffd.protocol.record import Record
 
 # Half a minute to a minute and a half, if nobody else wants the two cores.
 pytestmark = pytest.mark.timeout(900)
-HANDOFFS = 3
-MEMORY = Path("/dev/shm")
 
 
 @dataclass
@@ -48,7 +42,6 @@ class ChainHistories(Misfortunes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.world = Chain(self.directory, self.lanes)
         self.requests: list[Request] = []
         self.records: list[tuple[PushLane, Record]] = []
@@ -156,18 +149,13 @@ class ChainHistories(Misfortunes):
                 data = answers[0].data if arrives else None
                 self.world.at(source, lambda tid=tid, data=data: source.engine.land([Landing(tid, data)]))
 
-    def teardown(self) -> None:
-        try:
-            for host in self.world.hosts:
-                host.faults.crash_after = set()
-            for request in self.requests:
-                if request.waiting:
-                    self._settle(request, lost=True)
-            self.world.until_quiet(agents.talks, rounds=25, seconds=3.0)
-            self.world.witness.final()
-        finally:
-            self.world.close()
-            shutil.rmtree(self.directory)
+    def come_to_rest(self) -> None:
+        for host in self.world.hosts:
+            host.faults.crash_after = set()
+        for request in self.requests:
+            if request.waiting:
+                self._settle(request, lost=True)
+        self.world.until_quiet(agents.talks, rounds=25, seconds=3.0)
 
 
 class DialledChainHistories(ChainHistories):
@@ -181,9 +169,5 @@ class LongChainHistories(ChainHistories):
 TestChainHistories = ChainHistories.TestCase
 TestDialledChainHistories = DialledChainHistories.TestCase
 TestLongChainHistories = LongChainHistories.TestCase
-SETTINGS = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+SETTINGS = play(60)
 TestChainHistories.settings = TestDialledChainHistories.settings = TestLongChainHistories.settings = SETTINGS

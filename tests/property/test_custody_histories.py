@@ -6,18 +6,15 @@ network is well again, agents finish what they hold, and every handoff must have
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import precondition, rule
 from tests.fakes import agents
 from tests.fakes.lane import settlements
 from tests.fakes.world import World
+from tests.property.misfortune import HANDOFFS, History, play, which
 from tests.unit.custody.pair import Host, payload
 
 from handoffd.custody.engine import Engine
@@ -39,10 +36,7 @@ from handoffd.protocol.record import Record
 
 # Half a minute to a minute and a half, if nobody else wants the two cores.
 pytestmark = pytest.mark.timeout(900)
-HANDOFFS = 3
-MEMORY = Path("/dev/shm")
 hosts = st.sampled_from(["a", "b"])
-which = st.integers(0, 20)
 
 
 @dataclass
@@ -56,10 +50,9 @@ class Request:
     waiting: bool = True
 
 
-class Histories(RuleBasedStateMachine):
+class Histories(History):
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.world = World(self.directory)
         self.a, self.b = self.world.a, self.world.b
         self.requests: list[Request] = []
@@ -266,20 +259,9 @@ class Histories(RuleBasedStateMachine):
         asked = Finish(agents.ALICE, tid, reject, b'{"end": true}')
         self.world.at(self.b, lambda: self.b.engine.finish([asked]))
 
-    # ------------------------------------------------------------ always, and in the end
+    # ------------------------------------------------------------ in the end
 
-    @invariant()
-    def the_witness_is_content(self) -> None:
-        self.world.witness.look_if_changed()
-
-    def teardown(self) -> None:
-        try:
-            self._come_to_rest()
-        finally:
-            self.world.close()
-            shutil.rmtree(self.directory)
-
-    def _come_to_rest(self) -> None:
+    def come_to_rest(self) -> None:
         for host in (self.a, self.b):
             host.faults.crash_after = set()
         for request in self.requests:
@@ -287,7 +269,6 @@ class Histories(RuleBasedStateMachine):
                 told = settlements(request.offers, None)
                 self.world.at(self.a, lambda told=told: self.a.engine.settle(told))
         self.world.until_quiet(self._tidy, rounds=25, seconds=3.0)
-        self.world.witness.final()
 
     def _tidy(self, world: World) -> None:
         for tid in list(self.accepted):
@@ -300,8 +281,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(
-    max_examples=200,
-    stateful_step_count=40,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+TestHistories.settings = play(200)

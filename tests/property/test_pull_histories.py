@@ -4,18 +4,14 @@ After every step a witness looks at all roots for the invariants of docs/custody
 is well again, agents finish what they hold, and every handoff must have come to one outcome on all hosts that had it.
 """
 
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from tests.fakes import agents
 from tests.fakes.star import Dialling, Several, Spoke, Star
-from tests.property.misfortune import Misfortunes, which
+from tests.property.misfortune import HANDOFFS, Misfortunes, play, which
 from tests.unit.custody.pair import Host, payload
 
 from handoffd.custody.engine import Engine
@@ -25,8 +21,6 @@ from handoffd.protocol.name import TransferId
 
 # Half a minute to a minute and a half, if nobody else wants the two cores.
 pytestmark = pytest.mark.timeout(900)
-HANDOFFS = 3
-MEMORY = Path("/dev/shm")
 
 
 @dataclass
@@ -44,7 +38,6 @@ class PullHistories(Misfortunes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
         self.world = self.kind(self.directory)  # type: ignore[call-arg]
         self.tellings: list[tuple[Telling, Engine]] = []
         self.leases: list[tuple[Lease, Engine]] = []
@@ -146,15 +139,10 @@ class PullHistories(Misfortunes):
     def b_visits(self) -> None:
         self.world.call_on()
 
-    def teardown(self) -> None:
-        try:
-            for host in self.world.hosts:
-                host.faults.crash_after = set()
-            self.world.until_quiet(self._tidy, rounds=25, seconds=3.0)
-            self.world.witness.final()
-        finally:
-            self.world.close()
-            shutil.rmtree(self.directory)
+    def come_to_rest(self) -> None:
+        for host in self.world.hosts:
+            host.faults.crash_after = set()
+        self.world.until_quiet(self._tidy, rounds=25, seconds=3.0)
 
     @staticmethod
     def _tidy(world: Dialling) -> None:
@@ -190,9 +178,5 @@ class SeveralHistories(PullHistories):
 TestStarHistories = PullHistories.TestCase
 TestSpokeHistories = SpokeHistories.TestCase
 TestSeveralHistories = SeveralHistories.TestCase
-SETTINGS = settings(
-    max_examples=50,
-    stateful_step_count=40,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+SETTINGS = play(50)
 TestStarHistories.settings = TestSpokeHistories.settings = TestSeveralHistories.settings = SETTINGS

@@ -142,6 +142,13 @@ def test_after_a_jump_of_the_wall_clock_the_janitor_rests_a_minute(pair: Pair) -
     assert pair.b.names("handoff") == []
 
 
+def test_a_jump_before_the_first_tick_is_one_too(pair: Pair) -> None:
+    _, name = pair.cross()
+    pair.b.clock.wall_s += 3600.0
+    pair.b.tick(1.0)
+    assert pair.b.names("handoff") == [name]
+
+
 def test_a_suspend_is_no_jump(pair: Pair) -> None:
     pair.cross()
     pair.b.tick()

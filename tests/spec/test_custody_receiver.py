@@ -388,6 +388,20 @@ def test_complete_with_an_artefact_keeps_the_payload_beside_it(pair: Pair) -> No
     assert pair.b.outcome()["artefact"]["sha256"] == transfer_id(b'{"end": 1}')
 
 
+@pytest.mark.parametrize("reject", [False, True])
+@pytest.mark.parametrize("key", ["handoff_id", "hmac"])
+def test_final_bytes_of_another_handoff_end_nothing(pair: Pair, reject: bool, key: str) -> None:
+    tid, _ = pair.cross()
+    data = accept(pair, tid).data
+    assert data is not None
+    other = json.dumps(json.loads(data) | {key: "another"}).encode()
+    answer = finish(pair, tid, reject=reject, artefact=other)
+    assert (answer.status, answer.problem, answer.final) == (400, Problem.BAD_REQUEST, False)
+    final = json.dumps(json.loads(data) | {"context_summary": "busy"}).encode()
+    assert finish(pair, tid, reject=reject, artefact=final).status == 200
+    assert pair.b.outcome()["artefact"]["sha256"] == transfer_id(final)
+
+
 def test_reject_keeps_the_words_and_a_reason_file(pair: Pair) -> None:
     tid, name = pair.cross()
     accept(pair, tid)
@@ -422,6 +436,14 @@ def test_what_nobody_accepted_is_ended_by_nobody(pair: Pair) -> None:
     tid, name = pair.cross()
     assert (finish(pair, tid).status, finish(pair, tid).problem) == (409, Problem.NOT_CLAIMED_BY_YOU)
     assert (pair.b.names("handoff"), pair.b.outcomes()) == ([name], [])
+
+
+def test_what_was_claimed_as_a_file_ends_as_one(pair: Pair) -> None:
+    tid, name = pair.cross()
+    os.rename(pair.b.root / "handoff" / name, pair.b.root / "claimed" / name)
+    pair.b.tick(1.0)
+    refused = finish(pair, tid)
+    assert (refused.status, refused.detail) == (409, "it was claimed as a file, and ends as one")
 
 
 def test_an_artefact_stored_before_a_crash_is_found_by_the_retry(pair: Pair) -> None:

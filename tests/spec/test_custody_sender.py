@@ -92,7 +92,8 @@ def test_an_unknown_target_stays_until_it_expires_and_is_then_unroutable(pair: P
     assert pair.a.names("handoff") == [X]
     pair.a.tick(0.2)
     assert X in pair.a.names("rejected")
-    assert json.loads(pair.a.read(f"rejected/{X}.reason"))["reason"] == "unroutable"
+    told = json.loads(pair.a.read(f"rejected/{X}.reason"))
+    assert (told["reason"], told["peer"]) == ("unroutable", None)
 
 
 @pytest.mark.parametrize(

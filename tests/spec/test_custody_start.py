@@ -291,6 +291,23 @@ def test_a_staler_name_beside_a_claim_goes(pair: Pair, power: bool) -> None:
     assert (pair.b.names("handoff"), pair.b.names(INBOX)) == ([], [name])
 
 
+@both
+@pytest.mark.parametrize("peer", ["aaa-vm", "zzz-vm"])
+def test_a_second_receipt_of_another_peer_is_put_away(pair: Pair, power: bool, peer: str) -> None:
+    tid, name = pair.cross()
+    copies = pair.b.root / "relay" / "inbox" / peer
+    copies.mkdir()
+    for suffix in ("", ".new"):
+        shutil.copy(pair.b.root / INBOX / name, copies / f"{name}{suffix}")
+    restart(pair.b, power=power)
+    assert list(copies.iterdir()) == []
+    assert len(pair.b.names("relay/quarantine")) >= 2
+    if power:
+        assert (pair.b.outcome()["reason"], pair.b.outcome()["peer"]) == ("uncertain_power_loss", "host-a")
+    else:
+        assert (state(pair.b, tid), pair.b.names(INBOX)) == (State.PUBLISHED, [name])
+
+
 @pytest.mark.parametrize("stale", ["handoff/{}", INBOX + "/{}.new"])
 @pytest.mark.parametrize(("place", "reason"), [("archive", "completed"), ("rejected", "rejected_by_agent")])
 def test_an_end_beside_a_name_that_a_power_cut_shows_again_is_an_end(

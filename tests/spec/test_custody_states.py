@@ -63,6 +63,30 @@ def test_a_cursor_tells_what_changed_since(pair: Pair) -> None:
     assert ask(pair, since=news.cursor).records == ()
 
 
+def test_what_does_not_fit_into_an_answer_is_told_by_the_next(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    cursor = ask(pair).cursor
+    tids = [pair.cross(payload(), f"{number}.json")[0] for number in range(3)]
+    monkeypatch.setattr("handoffd.custody.report.RECORDS_LIMIT_BYTES", 1)
+    known = dict.fromkeys(tids, State.STORED)
+    for tid in tids:
+        assert [record.tid for record in ask(pair, known).records] == [tid]
+        del known[tid]
+        news = ask(pair, since=cursor)
+        assert [record.tid for record in news.records] == [tid]
+        cursor = news.cursor
+    assert ask(pair, since=cursor).records == ()
+
+
+def test_what_is_asked_about_comes_before_what_changed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    cursor = ask(pair).cursor
+    one, _ = pair.cross()
+    other, _ = pair.cross(payload(), "other.json")
+    monkeypatch.setattr("handoffd.custody.report.RECORDS_LIMIT_BYTES", 1)
+    news = ask(pair, {other: State.STORED}, since=cursor)
+    assert [record.tid for record in news.records] == [other]
+    assert [record.tid for record in ask(pair, since=news.cursor).records] == [one]
+
+
 @pytest.mark.parametrize("cursor", ["", "x", "x.1", "0.99999999999999999999", "ü.1"])
 def test_an_unknown_cursor_is_said_to_be_one(pair: Pair, cursor: str) -> None:
     assert ask(pair, since=cursor).reset

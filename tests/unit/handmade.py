@@ -105,12 +105,18 @@ class Ground:
             state=state,
             reason=reason,
             at=format_moment(START_S + 2),
-            delivered=Delivered.CLAIMED,
             expires_at=format_moment(EXPIRES_S),
-            **{"by": "alice-vm", "peer": "alice-vm", **names, **more},
+            **{"delivered": Delivered.CLAIMED, "by": "alice-vm", "peer": "alice-vm", **names, **more},
         )
         self.put(f"relay/outcome/{record.tid}.json", encode(record))
         return record
+
+    def refuse(self, data: bytes = DATA) -> None:
+        """Write what is left of a handoff that was never taken."""
+        facts = {"detail": "nobody knows to_agent 'carol'", "to": "carol", "delivered": Delivered.NEVER_SENT}
+        record = self.end(Reason.UNROUTABLE, State.REFUSED, data, **facts, by=self.host, peer=None)
+        (self.root / f"relay/outcome/{record.tid}.json").rename(self.root / f"rejected/{X}.reason")
+        self.put(f"rejected/{X}", data)
 
     def note(self, event: str, after_ms: float, **fields: object) -> None:
         """Write one line of the journal, `after_ms` after the start."""

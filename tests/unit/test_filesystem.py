@@ -204,7 +204,10 @@ def test_create_does_not_follow_a_link(fs: LinuxFilesystem, tmp_path: Path) -> N
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.parametrize("count", [1, 2, SYNCFS_FROM - 1, SYNCFS_FROM, SYNCFS_FROM + 1])
+GROUPS = [1, 2, SYNCFS_FROM - 1, SYNCFS_FROM, SYNCFS_FROM + 1]
+
+
+@pytest.mark.parametrize("count", GROUPS)
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_group_of_any_size_is_created_and_one_bad_item_fails_alone(
     fs: LinuxFilesystem, count: int, durable: bool
@@ -213,6 +216,44 @@ def test_a_group_of_any_size_is_created_and_one_bad_item_fails_alone(
     answers = fs.create([NewFile("one", str(number), b"%d" % number) for number in range(count)], durable=durable)
     assert [code(answer) for answer in answers] == [errno.EEXIST] + [None] * (count - 1)
     assert all(fs.read("one", str(number))[0] == b"%d" % number for number in range(1, count))
+
+
+class Flushes:
+    """What has been made durable, by inode: one file, or all that has bytes when the whole file system is flushed."""
+
+    def __init__(self, fs: LinuxFilesystem, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.durable: set[int] = set()
+        self.refuses_all = False
+        self._root, self._fsync, self._syncfs = fs.root, os.fsync, fs._libc.syncfs
+        monkeypatch.setattr("handoffd.custody.filesystem.os.fsync", self._flush)
+        monkeypatch.setattr(fs._libc, "syncfs", self._flush_all)
+
+    def _flush(self, fd: int) -> None:
+        self._fsync(fd)
+        self.durable.add(os.fstat(fd).st_ino)
+
+    def _flush_all(self, fd: int) -> int:
+        if self.refuses_all:
+            return -1
+        self.durable |= {path.stat().st_ino for path in (self._root / "one").iterdir() if path.stat().st_size}
+        return int(self._syncfs(fd))
+
+    def lacks(self) -> set[str]:
+        return {path.name for path in (self._root / "one").iterdir() if path.stat().st_ino not in self.durable}
+
+
+@pytest.mark.parametrize("refuses_all", [False, True])
+@pytest.mark.parametrize("count", GROUPS)
+def test_the_bytes_of_a_group_of_any_size_are_flushed(
+    fs: LinuxFilesystem, monkeypatch: pytest.MonkeyPatch, count: int, refuses_all: bool
+) -> None:
+    flushes = Flushes(fs, monkeypatch)
+    flushes.refuses_all = refuses_all
+    fs.create([NewFile("one", str(number), b"x") for number in range(count)])
+    assert flushes.lacks() == set()
+    flushes.durable.clear()
+    assert fs.sync_files([("one", str(number)) for number in range(count)]) == [None] * count
+    assert flushes.lacks() == set()
 
 
 def test_a_name_that_is_too_long_is_an_answer(fs: LinuxFilesystem) -> None:
@@ -242,8 +283,16 @@ def test_a_failed_directory_flush_is_not_to_be_survived(fs: LinuxFilesystem) -> 
     fs._fds["one"] = os.open(fs.root / "one", os.O_RDONLY | os.O_DIRECTORY)
 
 
-def test_the_whole_file_system_can_be_flushed(fs: LinuxFilesystem) -> None:
+def test_the_whole_file_system_is_flushed_or_nothing_goes_on(
+    fs: LinuxFilesystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs.create([NewFile("one", "x", b"x")], durable=False)
+    flushes = Flushes(fs, monkeypatch)
     fs.sync_all()
+    assert flushes.lacks() == set()
+    flushes.refuses_all = True
+    with pytest.raises(FlushFailed, match="syncfs"):
+        fs.sync_all()
 
 
 # ---------------------------------------------------------------- names

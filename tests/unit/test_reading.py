@@ -355,9 +355,11 @@ def test_files_that_come_and_go_while_we_look_are_no_error(ground):
     assert words <= {"stored", "published", "claimed"}
 
 
-def test_a_root_without_relay_is_told_from_an_empty_one(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        Reading(tmp_path).standings()
+def test_a_root_that_no_daemon_has_served_yet_shows_what_agents_wrote(tmp_path):
+    assert (Reading(tmp_path).standings(), Reading(tmp_path).newest_outcomes()) == ([], [])
+    (tmp_path / "handoff").mkdir()
+    (tmp_path / "handoff" / X).write_bytes(DATA)
+    assert [entry.word for entry in Reading(tmp_path).find(T)] == ["untaken"]
 
 
 def test_a_missing_directory_of_a_peer_is_an_empty_one(ground):

@@ -21,10 +21,12 @@ from handoffd.protocol.record import (
     as_heard,
     decode,
     encode,
+    fitting,
     from_fields,
     to_fields,
     with_course,
 )
+from handoffd.protocol.timing import ANSWER_LIMIT_BYTES, RECORDS_LIMIT_BYTES, STATES_ITEMS
 
 T = TransferId("ab" * 32)
 AT = "2026-11-20T10:00:00.000Z"
@@ -306,3 +308,18 @@ def test_a_clock_that_the_record_does_not_know_is_the_keepers_measure(
 def test_a_state_that_only_the_record_timed_stays_by_its_clock() -> None:
     told = replace(FULL, edges={"claimed": AT, "completed": AT}, edges_by={"claimed": "relay-vm"})
     assert with_course(told, "hub", {"stored": AT}, {}, {}).edges_by == {"claimed": "relay-vm", "stored": "hub"}
+
+
+@pytest.mark.parametrize(("limit", "count"), [(0, 1), (1, 1), (2, 2), (2.9, 2), (3, 3), (9, 3)])
+def test_as_many_records_fit_as_their_bytes_allow_and_one_always(limit: float, count: int) -> None:
+    size = len(encode(FULL))
+    assert fitting([FULL] * 3, int(limit * size)) == count
+    assert fitting([], size) == 0
+
+
+def test_the_longest_words_of_a_thousand_records_still_make_an_answer_that_is_read() -> None:
+    records = [replace(FULL, detail="\N{GRINNING FACE}" * DETAIL_LIMIT)] * STATES_ITEMS
+    told = records[: fitting(records, RECORDS_LIMIT_BYTES)]
+    assert len(told) < STATES_ITEMS
+    answer = {"states": {f"{number:064x}": to_fields(one) for number, one in enumerate(told)}, "lost": [T] * 1_000}
+    assert len(json.dumps(answer, separators=(",", ":"))) + 1_000 < ANSWER_LIMIT_BYTES

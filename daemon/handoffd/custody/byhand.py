@@ -63,9 +63,8 @@ class ByHand:
         read = read_file(self._root / layout.REJECTED / placed)
         data = read[0] if read else b""
         facts = facts_in(transfer_id(data), data)
-        host = str(self._tree.settings.host)
         detail = "withdrawn by the operator before anybody had it"
-        record = self._tree.ending(facts, Reason.REVOKED, Delivered.NEVER_SENT, host, name, detail)
+        record = self._tree.ending(facts, Reason.REVOKED, Delivered.NEVER_SENT, None, name, detail)
         self._tree.put_reason(placed, record)
         self._tree.fs.sync_directories([layout.HANDOFF, layout.REJECTED])
         self._note_end(facts, record, role="local", file=name)

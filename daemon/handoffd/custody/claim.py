@@ -7,12 +7,12 @@ that must stay true: the winner's bytes leave only after the rename is flushed, 
 from handoffd.custody import layout
 from handoffd.custody.admit import Admitter, ended, problem
 from handoffd.custody.closing import Close, Closing, archive_name
-from handoffd.custody.ledger import Place, Receipt
+from handoffd.custody.ledger import Facts, Place, Receipt
 from handoffd.custody.message import Accept, Answer, Finish, Poll
 from handoffd.custody.observe import Observer
 from handoffd.custody.tree import Tree
 from handoffd.protocol.name import Nonce, TransferId, accepted_name, is_transfer_id
-from handoffd.protocol.payload import transfer_id
+from handoffd.protocol.payload import label, transfer_id
 from handoffd.protocol.reason import Problem, Reason
 from handoffd.protocol.record import Artefact, Record
 
@@ -124,7 +124,9 @@ class Claims:
         if won:
             return self._finish_one(won[0], asked)
         if mine:
-            return problem(Problem.NOT_CLAIMED_BY_YOU, mine[0].tid, "not claimed over HTTP; accept it first")
+            by_file = mine[0].place == Place.AWAY
+            words = "it was claimed as a file, and ends as one" if by_file else "not claimed over HTTP; accept it first"
+            return problem(Problem.NOT_CLAIMED_BY_YOU, mine[0].tid, words)
         record = self.past(asked.agent, asked.ident)
         if record is None:
             return problem(Problem.NOT_FOUND, NOWHERE, "no such handoff for this token")
@@ -137,6 +139,9 @@ class Claims:
         artefact: Artefact | None = None
         flush: tuple[str, ...] = ()
         if asked.artefact and transfer_id(asked.artefact) != receipt.tid:
+            if _names_another(asked.artefact, receipt.facts):
+                words = "the final bytes bear another handoff's handoff_id or hmac; nothing has ended"
+                return problem(Problem.BAD_REQUEST, receipt.tid, words)
             artefact = self._store_artefact(receipt, home, asked.artefact)
             if artefact is None:
                 return problem(Problem.UNAVAILABLE, receipt.tid, "the artefact was not stored; send it again")
@@ -155,6 +160,11 @@ class Claims:
             if self._tree.show(home, name, data) or self._bytes(home, name, digest) is not None:
                 return Artefact(name, digest, len(data))
         return None
+
+
+def _names_another(artefact: bytes, facts: Facts) -> bool:
+    handoff_id, hmac = label(artefact)
+    return handoff_id not in (None, facts.handoff_id) or hmac not in (None, facts.hmac)
 
 
 def ended_otherwise(record: Record) -> Answer:

@@ -103,7 +103,7 @@ class Closing:
         self._remove_view(receipt)
         if record.artefact is not None:
             home = layout.ARCHIVE if record.reason is Reason.COMPLETED else layout.REJECTED
-            self._tree.place(directory, name, home, f"{record.artefact.name}.original", receipt.tid)
+            self._tree.place(directory, name, home, f"{record.artefact.name}{layout.ORIGINAL}", receipt.tid)
         elif record.reason is Reason.COMPLETED:
             self._tree.place(directory, name, layout.ARCHIVE, archive_name(receipt, record), receipt.tid)
         else:

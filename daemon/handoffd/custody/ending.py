@@ -224,7 +224,7 @@ class Ending:
             if self._tree.show(home, name, data) or self._holds(home, name, record.artefact.sha256):
                 if home == layout.REJECTED:
                     self.reason_beside(name, record)
-                self._tree.place(sending.place, sending.name, home, f"{name}.original", sending.tid)
+                self._tree.place(sending.place, sending.name, home, f"{name}{layout.ORIGINAL}", sending.tid)
                 return
             if self._tree.fs.stat(home, name) is None:
                 raise OSError(errno.ENOSPC, "the artefact cannot be written", name)

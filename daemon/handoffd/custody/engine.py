@@ -133,6 +133,7 @@ class Engine:
 
     def start(self, boot_id: str) -> None:
         """Recover the root (section 13). Raises UnsafeRoot, OSError, FlushFailed."""
+        self._tree.watch_clock()  # the first step of a time service after boot may come before the first tick
         self._keep_for_telling()
         self._recovery.start(boot_id)
         for peer in self._tree.settings.peers:

@@ -131,6 +131,8 @@ def _role_of(record: Record, places: Iterable[Place]) -> Role:
     seen = set(places)
     if record.onward is not None or Place.ROUTED in seen:
         return Role.RELAY
+    if record.peer is None:
+        return Role.LOCAL  # never taken
     if Place.RECEIPT in seen:
         return Role.RECEIVER
     # A receiver names the published file, a sender the agent's; a tombstone names none, and only receivers write them.

@@ -22,6 +22,8 @@ QUARANTINE = "relay/quarantine"
 TMP = "relay/tmp"
 WISH = "relay/wish"
 OUTBOX, SENT, INBOX = "relay/outbox", "relay/sent", "relay/inbox"
+REASON, ORIGINAL = ".reason", ".original"
+"""Endings of what is written beside an agent's file in rejected/: why, and the bytes that were handed over."""
 PROBE, PROBE_LINK = ".handoffd-probe", ".handoffd-probe-link"
 RELAY_DIRECTORIES = (RELAY, PEERS, OUTBOX, SENT, INBOX, OUTCOME, WISH, QUARANTINE, TMP)
 

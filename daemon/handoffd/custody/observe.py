@@ -337,7 +337,7 @@ class Observer:
 
     def _reason_file(self, directory: str, name: str) -> str:
         try:
-            data, _ = self._tree.fs.read(directory, f"{name}.reason", WORDS_LIMIT_BYTES)
+            data, _ = self._tree.fs.read(directory, f"{name}{layout.REASON}", WORDS_LIMIT_BYTES)
         except OSError:
             return ""
         words = rejection_words(data) or _field(data, "detail") or _field(data, "reason")

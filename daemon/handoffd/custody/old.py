@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from handoffd.custody.layout import INBOX, OUTCOME
+from handoffd.custody.layout import INBOX, ORIGINAL, OUTCOME, REASON
 from handoffd.custody.observe import MARGIN_NS
 from handoffd.custody.reading import Reading, read_file
-from handoffd.custody.remains import ORIGINAL, REASON
 from handoffd.protocol.name import TransferId, is_transfer_id, suffixed, tid_of_published
 from handoffd.protocol.payload import label
 

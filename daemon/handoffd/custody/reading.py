@@ -14,7 +14,7 @@ from pathlib import Path
 
 from handoffd.custody.acquaintance import NOTE_LIMIT_BYTES, PULL, BadNote, read_note
 from handoffd.custody.entry import Entry, Standing, ended_entry, open_entry
-from handoffd.custody.layout import CLAIMED, HANDOFF, OUTCOME, PEERS, outcome_name
+from handoffd.custody.layout import CLAIMED, HANDOFF, OUTCOME, PEERS, REASON, REJECTED, outcome_name
 from handoffd.custody.place import LENT, Place, legal_for
 from handoffd.custody.sighting import BY_PEER, Sighting, in_handoff, in_outcome
 from handoffd.protocol.name import TransferId, is_transfer_id, suffixed, tid_of_published
@@ -29,14 +29,15 @@ _WITHOUT_PAYLOAD = frozenset({Place.VIEW, Place.CLAIMED, Place.ELSEWHERE, Place.
 
 
 class Reading:
-    """Looks at one root. Listing raises PermissionError to a stranger, FileNotFoundError if there is no relay/."""
+    """Looks at one root, also one that no daemon has served yet. Listing raises PermissionError to a stranger."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def standings(self) -> list[Standing]:
         """Return every handoff that has a name besides its outcome's; hardly any file is opened."""
-        os.stat(self.root / OUTCOME)
+        with suppress(FileNotFoundError):
+            os.stat(self.root / OUTCOME)  # for its PermissionError
         found: dict[str, dict[Sighting, None]] = {}
         for seen in self._sightings():
             found.setdefault(seen.tid or seen.path, {})[seen] = None
@@ -61,7 +62,8 @@ class Reading:
 
     def newest_outcomes(self) -> list[TransferId]:
         """Return the handoffs that ended, newest first; one stat for each outcome, none is read."""
-        with os.scandir(self.root / OUTCOME) as listing:
+        dated: list[tuple[float, str]] = []
+        with suppress(FileNotFoundError), os.scandir(self.root / OUTCOME) as listing:
             dated = [(_changed_at(item), item.name) for item in listing if item.name.endswith(".json")]
         return [TransferId(name[:-5]) for _, name in sorted(dated, reverse=True) if is_transfer_id(name[:-5])]
 
@@ -77,12 +79,34 @@ class Reading:
         """Return the entry of this outcome, None if there is none that can be read."""
         return self._ended(tid, _seen(in_outcome(outcome_name(tid))))
 
+    def newest_reasons(self, search: int | None = None, since_s: float = 0.0) -> Iterator[Entry]:
+        """Return what ended since then and only a reason in rejected/ tells of, newest first; at most `search`.
+
+        It was never taken, or its outcome was forgotten. An agent may have written any of them: `outcome/` wins.
+        """
+        told: set[TransferId] = set()  # bytes that were handed over twice have two reasons
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / REJECTED) as listing:
+            dated = [(_changed_at(item), item.name) for item in listing if item.name.endswith(REASON)]
+            for _, name in sorted((each for each in dated if each[0] >= since_s), reverse=True)[:search]:
+                read = read_file(self.root / REJECTED / name)
+                with suppress(BadRecord):
+                    record = None if read is None else decode(read[0])
+                    if read is None or record is None or record.tid in told or self._outcomes(record.tid):
+                        continue
+                    told.add(record.tid)
+                    yield ended_entry(record, read[1].st_mtime, ())
+
     def find(self, ident: str) -> list[Entry]:
-        """Return what bears this T, this prefix of T (8 digits at the least) or this handoff_id, newest first."""
+        """Return what bears this T, this prefix of T (8 digits at the least) or this handoff_id, newest first.
+
+        What only a reason tells of is looked for where nothing else bears it: no name says its T.
+        """
         entries = [entry for standing in self.standings() if (entry := self._if_meant(standing, ident)) is not None]
         known = {entry.tid for entry in entries}
         ended = (self.ended(tid) for tid in self._outcomes_of(ident) if tid not in known)
         entries += [entry for entry in ended if entry is not None]
+        if not entries:
+            entries += [entry for entry in self.newest_reasons() if _is_meant(entry, ident)]
         return sorted(entries, key=lambda entry: entry.since, reverse=True)
 
     # ------------------------------------------------------------ looking
@@ -160,7 +184,7 @@ class Reading:
         if is_transfer_id(ident) and standing.tid not in (None, ident):
             return None  # not worth reading its bytes
         entry = self.entry(standing)
-        return entry if entry and (entry.handoff_id == ident or _is_prefix(ident, entry.tid)) else None
+        return entry if entry and _is_meant(entry, ident) else None
 
     def unreadable(self, ident: str) -> list[TransferId]:
         """Return the T that this T or prefix means whose outcome stands and cannot be read."""
@@ -174,6 +198,9 @@ class Reading:
         return [tid for tid in self._outcome_tids() if self._outcome_names(tid, ident)]
 
     def _outcomes_named(self, ident: str) -> list[TransferId]:
+        if is_transfer_id(ident):
+            tid = TransferId(ident)
+            return [tid] if self._outcomes(tid) else []
         return [tid for tid in self._outcome_tids() if _is_prefix(ident, tid)]
 
     def _outcome_tids(self) -> Iterator[TransferId]:
@@ -196,10 +223,16 @@ def read_file(path: Path, limit_bytes: int = ROUTE_LIMIT_BYTES) -> tuple[bytes, 
         descriptor = os.open(path, _FLAGS)
     except OSError:
         return None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_size > limit_bytes:  # of a directory no file object can be made
+        os.close(descriptor)
+        return None
     with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        is_readable = stat.S_ISREG(found.st_mode) and found.st_size <= limit_bytes
-        return (file.read(), found) if is_readable else None
+        return file.read(), found
+
+
+def _is_meant(entry: Entry, ident: str) -> bool:
+    return entry.handoff_id == ident or _is_prefix(ident, entry.tid)
 
 
 def _is_prefix(ident: str, tid: TransferId) -> bool:

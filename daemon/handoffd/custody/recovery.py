@@ -9,6 +9,7 @@ import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 
 from handoffd.custody import layout
 from handoffd.custody.acquaintance import Acquaintances
@@ -58,6 +59,12 @@ class Found:
     new: bool = False
     pulled: bool = False
     accepted: str | None = None
+
+    def names(self, name: FileName) -> list[str]:
+        """Return all of them; `name` is N."""
+        simple = (name, routed_name(name), f"{name}.new", f"{name}.pulled")
+        there = (self.receipt, self.routed, self.new, self.pulled)
+        return [*compress(simple, there), *filter(None, [self.accepted])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +265,8 @@ class Recovery:
     # ------------------------------------------------------------ receiver's table
 
     def _recover_inboxes(self) -> None:
-        for peer in self._peers_in(layout.INBOX):
+        # Of two receipts of one T, which a copy by hand leaves, that of a peer we know counts.
+        for peer in sorted(self._peers_in(layout.INBOX), key=lambda peer: peer not in self._tree.settings.peers):
             self._recover_inbox(peer)
         self._settle_doubts()
         # Claims made since the directories were opened are told like all others, so they are flushed like them.
@@ -279,6 +287,9 @@ class Recovery:
             record = self._read_outcome(tid)
             if record is not None:
                 self._clear(peer, name, have, record)
+            elif tid in self._tree.ledger.receipts:
+                for copy in have.names(name):
+                    self._tree.quarantine(layout.inbox(peer), copy, "the receipt of it is another peer's")
             else:
                 self._recover_receipt(peer, name, tid, have)
 

@@ -5,21 +5,17 @@ of whole directories, so it is for a person's question about one handoff, never 
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
 from handoffd.custody.entry import Entry
-from handoffd.custody.layout import ARCHIVE, CLAIMED, REJECTED
+from handoffd.custody.layout import ARCHIVE, CLAIMED, ORIGINAL, REASON, REJECTED
 from handoffd.custody.reading import read_file
 from handoffd.protocol.name import is_file_name, suffixed
 from handoffd.protocol.payload import label
 from handoffd.protocol.record import BadRecord, decode
-
-ORIGINAL = ".original"
-REASON = ".reason"
 
 
 class Remain(StrEnum):
@@ -61,13 +57,14 @@ def remains(root: Path, entry: Entry) -> list[Found]:
     return found
 
 
-def _candidates(directory: Path, entry: Entry) -> Iterator[str]:
-    names = _likely_names(entry)
-    for name in sorted(os.listdir(directory)):
+def _candidates(directory: Path, entry: Entry) -> list[str]:
+    likely, short, by_id = _likely_names(entry), entry.tid[:12], f"-{entry.handoff_id or entry.tid}.json"
+
+    def is_one(name: str) -> bool:
         stem = name.removesuffix(REASON).removesuffix(ORIGINAL)
-        by_id = entry.handoff_id is not None and stem.endswith(f"-{entry.handoff_id}.json")
-        if stem in names or by_id or entry.tid[:12] in name:
-            yield name
+        return stem in likely or stem.endswith(by_id) or short in name
+
+    return sorted(filter(is_one, os.listdir(directory)))
 
 
 def _likely_names(entry: Entry) -> set[str]:

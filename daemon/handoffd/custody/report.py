@@ -4,6 +4,7 @@ It owns the answers to states, lookups and artefact requests, and the deletion o
 stay true: unknown and foreign look the same, and an outcome is deleted only when no late request can need it.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -17,8 +18,8 @@ from handoffd.protocol.moment import parse_moment
 from handoffd.protocol.name import TransferId, is_transfer_id
 from handoffd.protocol.payload import transfer_id
 from handoffd.protocol.reason import Problem, State, rises
-from handoffd.protocol.record import Record
-from handoffd.protocol.timing import HOUR_S, PAYLOAD_LIMIT_BYTES, STATES_ITEMS
+from handoffd.protocol.record import Record, fitting
+from handoffd.protocol.timing import HOUR_S, PAYLOAD_LIMIT_BYTES, RECORDS_LIMIT_BYTES, STATES_ITEMS
 
 DELETES_PER_TICK = 200
 """Bulk deletes slow down creates in the same directory (ext4), so they come in small portions."""
@@ -39,25 +40,47 @@ class Reporter:
     # ------------------------------------------------------------ states (a11)
 
     def states(self, asked: StatesQuery) -> StatesNews:
-        """Return what is higher than the peer knows, of what came from it; `lost` is what is not known here."""
-        changes = self._tree.ledger.feed(asked.peer).since(asked.since, STATES_ITEMS)
-        tids, cursor = changes if changes is not None else ([], "")
-        records, lost = [], []
+        """Return what is higher than the peer knows, of what came from it; `lost` is what is not known here.
+
+        What does not fit into an answer is left for the next: of `known` it is asked for again, and the cursor stands
+        before it.
+        """
+        risen, lost = self._compare(asked)
+        feed = self._tree.ledger.feed(asked.peer)
+        changes = feed.since(asked.since, STATES_ITEMS)
+        if changes is None:
+            _, cursor = feed.since(None, 0) or ([], "")
+            return StatesNews(self._first(risen), cursor, reset=True, lost=lost)
+        changed, cursor = self._changed(asked, changes[0]), changes[1]
+        told = self._first([*risen, *changed.values()])
+        if left := list(changed)[max(0, len(told) - len(risen)) :]:
+            before = changes[0][: changes[0].index(left[0])]
+            cursor = (feed.since(asked.since, len(before)) or changes)[1] if before else asked.since or cursor
+        return StatesNews(told, cursor, lost=lost)
+
+    def _compare(self, asked: StatesQuery) -> tuple[list[Record], tuple[TransferId, ...]]:
+        risen, lost = [], []
         for tid, state in asked.known.items():
             with suppress(BadOutcome):  # neither news nor a loss, and no reason to be silent about the others
                 record = self._of_peer(asked.peer, tid)
                 if record is None:
                     lost.append(tid)
                 elif rises(state, record.state):
-                    records.append(record)
+                    risen.append(record)
+        return risen, tuple(lost)
+
+    def _changed(self, asked: StatesQuery, tids: Iterable[TransferId]) -> dict[TransferId, Record]:
+        found = {}
         for tid in tids:
             with suppress(BadOutcome):
                 record = self._of_peer(asked.peer, tid) if tid not in asked.known else None
                 if record is not None:
-                    records.append(record)
-        if changes is None:
-            _, cursor = self._tree.ledger.feed(asked.peer).since(None, 0) or ([], "")
-        return StatesNews(tuple(records), cursor, reset=changes is None, lost=tuple(lost))
+                    found[tid] = record
+        return found
+
+    @staticmethod
+    def _first(records: list[Record]) -> tuple[Record, ...]:
+        return tuple(records[: fitting(records, RECORDS_LIMIT_BYTES)])
 
     def _of_peer(self, peer: str, tid: TransferId) -> Record | None:
         receipt = self._tree.ledger.receipts.get(tid)

@@ -122,8 +122,7 @@ class Residents:
         if placed is None:
             return
         facts = self._facts_of_rejected(placed, salt)
-        host = self._tree.settings.host
-        record = self._tree.ending(facts, reason, Delivered.NEVER_SENT, host, name, resident.verdict.detail)
+        record = self._tree.ending(facts, reason, Delivered.NEVER_SENT, None, name, resident.verdict.detail)
         self._ending.reason_beside(placed, record)
         self._tree.note_edge(record.state.value, facts, role="local", file=name, reason=reason.value)
 

@@ -159,9 +159,9 @@ class Tree:
     # ------------------------------------------------------------ records
 
     def ending(
-        self, facts: Facts, reason: Reason, delivered: Delivered, peer: str, file: str | None, detail: str = ""
+        self, facts: Facts, reason: Reason, delivered: Delivered, peer: str | None, file: str | None, detail: str = ""
     ) -> Record:
-        """Return the final record of a transfer that ends on this host's own knowledge."""
+        """Return the final record of a transfer that ends on this host's own knowledge; `peer`: None if never taken."""
         state, at = STATE_OF[reason], self.now_text()
         return Record(
             tid=facts.tid,
@@ -300,7 +300,7 @@ class Tree:
 
     def put_reason(self, name: str, record: Record) -> None:
         """Write `<name>.reason` in rejected/. Raises OSError where the disk does not take it."""
-        beside = f"{name}.reason"
+        beside = f"{name}{layout.REASON}"
         if not self.show(layout.REJECTED, beside, encode(record)) and self.fs.stat(layout.REJECTED, beside) is None:
             raise OSError(errno.ENOSPC, "the reason cannot be written", beside)
 

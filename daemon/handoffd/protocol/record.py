@@ -5,7 +5,7 @@ come from peers and from disk: a record that does not parse is refused, never ha
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,6 +122,16 @@ def to_fields(record: Record) -> dict[str, Any]:
 def encode(record: Record) -> bytes:
     """Return the record as one line of JSON, as stored in `outcome/T.json` and `X.reason`."""
     return json.dumps(to_fields(record)).encode() + b"\n"
+
+
+def fitting(records: Sequence[Record], limit_bytes: int) -> int:
+    """Return how many of these, from the first on, fit into so many bytes together; the first one always does."""
+    size = 0
+    for number, record in enumerate(records):
+        size += len(encode(record))
+        if size > limit_bytes and number:
+            return number
+    return len(records)
 
 
 def decode(data: bytes) -> Record:

@@ -74,6 +74,10 @@ TOMBSTONES_PER_HOUR = 20_000
 """Outcomes written for one principal's T that were never admitted: each is a file that is kept for days."""
 STATES_ITEMS = 1_000
 STATES_LIMIT_BYTES = 256 << 10
+ANSWER_LIMIT_BYTES = 4 << 20
+"""Largest answer a daemon reads from a peer, payloads and artefacts aside."""
+RECORDS_LIMIT_BYTES = ANSWER_LIMIT_BYTES - (512 << 10)
+"""Records in one answer; the rest of it is T, at most 1,000 as keys and 1,000 lost: 140 KB."""
 
 
 CANARY_TTL_S = 30.0

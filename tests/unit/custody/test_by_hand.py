@@ -54,4 +54,4 @@ def test_what_nobody_has_taken_is_withdrawn_with_a_reason_of_this_host(tmp_path:
     with beside(host.root, "host-a", ManualClock(), MemoryJournal()) as hands:
         hands.withdraw(only(host.root))
     told = json.loads(host.read(f"rejected/{X}.reason"))
-    assert (told["reason"], told["by"], told["peer"], told["file"]) == ("revoked", "host-a", "host-a", X)
+    assert (told["reason"], told["by"], told["peer"], told["file"]) == ("revoked", "host-a", None, X)
