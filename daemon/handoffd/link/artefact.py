@@ -8,8 +8,8 @@ import asyncio
 from typing import Final
 
 from handoffd.custody.message import Landing
-from handoffd.link.client import PeerClient
-from handoffd.link.gate import BUSY, Gate
+from handoffd.link.client import PeerClient, Reply
+from handoffd.link.gate import Gate
 from handoffd.link.lane import NoAnswer, NotSent
 from handoffd.link.ties import Ties
 from handoffd.protocol.name import TransferId
@@ -18,10 +18,9 @@ from handoffd.protocol.timing import retry_delay_s
 FETCHERS: Final = 4
 """At a time: over a round trip of 100 ms one alone would bring ten a second."""
 PATIENCE_S: Final = 600.0
-"""How long broken exchanges are repeated; time in which the link is known to be down does not count as a try."""
-_FOUND: Final = 200
-_BROKEN: Final = 500
-"""From here on an answer is that of a proxy, or of a peer that has not got the artefact from the next host yet."""
+"""How long broken exchanges are repeated; time in which the link is known to be down does not count."""
+_FOUND, _NOT_THERE, _COMING = 200, 404, 503
+"""The last: of a peer that has not got the artefact from the next host yet, which is no trouble of this link."""
 
 
 class Fetcher:
@@ -53,20 +52,32 @@ class Fetcher:
             self._known.discard(tid)
 
     async def _fetch(self, tid: TransferId) -> bytes | None:
-        give_up_at, tries = self._loop.time() + PATIENCE_S, 0
-        while True:
+        spent_s, tries = 0.0, 0
+        while spent_s <= PATIENCE_S:
             await self._gate.wait_open()
+            began_s, epoch = self._loop.time(), self._gate.epoch
             try:
-                reply = await self._client.artefact(tid, self._gate.epoch)
+                reply = await self._client.artefact(tid, epoch)
             except NotSent:
                 self._gate.suspect()  # no try was made: again when the gate opens
+                continue
             except NoAnswer:
                 # The peer or the way to it is gone, which says nothing of the artefact: it is worth waiting for.
                 self._gate.suspect()
-                if self._loop.time() > give_up_at:
-                    return None
             else:
-                if not (reply.status >= _BROKEN or reply.status in BUSY) or self._loop.time() > give_up_at:
+                if reply.status == _FOUND or _is_none(reply, epoch):
                     return reply.data if reply.status == _FOUND else None
-                tries += 1
-                await asyncio.sleep(retry_delay_s(tries, self._ties.chance()))
+                if reply.status != _COMING:
+                    self._gate.hear(reply)
+            tries += 1
+            await asyncio.sleep(retry_delay_s(tries, self._ties.chance()))
+            spent_s += self._loop.time() - began_s
+        return None
+
+
+def _is_none(reply: Reply, epoch: str) -> bool:
+    """Tell whether the peer itself said, in its tree that was asked, that there is no such artefact.
+
+    What a proxy writes does not, nor a peer that does not know our token for a while.
+    """
+    return reply.status == _NOT_THERE and reply.body is not None and reply.body.get("epoch") == epoch

@@ -1,11 +1,12 @@
 """Borrowing: leases of what a peer has for us, a few at a time (docs/custody.md section 11.3).
 
-It owns the requests under way. What becomes of the payloads, custody says. The rules that must stay true: no more than
-LEASES are under way, so that one for an urgent handoff does not queue behind many; and after a setback it pauses.
+It owns the requests under way and what waits for one. What becomes of the payloads, custody says. The rules that must
+stay true: no more than LEASES are under way, whoever heard of more; and after a setback it pauses.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
 
 from handoffd.custody.message import Arrival, Batch, Principal
@@ -13,11 +14,12 @@ from handoffd.link.answer import said
 from handoffd.link.client import PeerClient
 from handoffd.link.gate import Gate
 from handoffd.link.lane import NoAnswer, NotSent
+from handoffd.link.portion import Portion
 from handoffd.link.ties import Ties
 from handoffd.link.wire import BadAnswer, Lent, read_parcels
 from handoffd.protocol.name import TransferId
 from handoffd.protocol.record import Record
-from handoffd.protocol.timing import BATCH_ITEMS, retry_delay_s
+from handoffd.protocol.timing import retry_delay_s
 
 LEASES: Final = 4
 """Requests for payloads under way at once: enough to fill a link while this host flushes the ones before."""
@@ -43,7 +45,9 @@ class Borrower:
         self._under_way = 0
         self._room = asyncio.Event()
         self._room.set()
+        self._wanted: dict[TransferId, None] = {}
         self._leasing: set[TransferId] = set()
+        self._portion = Portion()
         self._setbacks = 0
 
     async def run(self) -> None:
@@ -56,38 +60,62 @@ class Borrower:
                 self._running = False
 
     async def has_room(self) -> None:
-        """Wait until another lease may be begun: hearing of more before would only make a queue here."""
+        """Wait until another lease may be begun: of what is heard before, an urgent one would wait behind the rest."""
         await self._room.wait()
 
     def take(self, tids: Iterable[TransferId]) -> None:
         """Lease these, unless that is under way."""
-        fresh = [tid for tid in tids if tid not in self._leasing]
-        for start in range(0, len(fresh) if self._running else 0, BATCH_ITEMS):
-            part = tuple(fresh[start : start + BATCH_ITEMS])
+        self._wanted.update((tid, None) for tid in tids if tid not in self._leasing)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Begin what may be begun now; for whoever has seen the gate turn, too."""
+        if not self._gate.open:
+            self._wanted.clear()  # the next session names them again
+        while self._running and self._wanted and self._under_way < LEASES:
+            part = tuple(islice(self._wanted, self._portion.most))
+            for tid in part:
+                del self._wanted[tid]
             self._leasing.update(part)
             self._under_way += 1
-            if self._under_way >= LEASES:
-                self._room.clear()
             self._group.create_task(self._take(part))
+        is_full = bool(self._wanted) or self._under_way >= LEASES
+        if is_full and self._gate.open:
+            self._room.clear()
+        else:
+            self._room.set()  # nobody waits behind a gate that is shut for what hangs there
 
     async def _take(self, tids: tuple[TransferId, ...]) -> None:
+        try:
+            await self._try(tids)
+            # Not only after a link's trouble, which hello finds out: it may be answered well, and opens the gate.
+            await asyncio.sleep(retry_delay_s(self._setbacks, self._ties.chance()))
+        finally:
+            self._under_way -= 1
+        self.go_on()
+
+    async def _try(self, tids: tuple[TransferId, ...]) -> None:
         try:
             wanted = await self._ties.ask(self._ties.engine.wanted, Batch(self._ties.peer, tids))
             if wanted and self._gate.open:
                 await self._lease(wanted)
-            if self._setbacks:
-                await asyncio.sleep(retry_delay_s(self._setbacks, self._ties.chance()))
-        except (NotSent, NoAnswer, BadAnswer):
+        except (NotSent, NoAnswer):
+            self._gate.suspect()
+        except BadAnswer:
+            self._setbacks += 1
             self._gate.suspect()
         finally:
             self._leasing.difference_update(tids)
-            self._under_way -= 1
-            self._room.set()
 
     async def _lease(self, tids: tuple[TransferId, ...]) -> None:
         """Raises NotSent, NoAnswer, BadAnswer."""
         epoch = self._gate.epoch
-        reply = await self._client.lease(tids, epoch)
+        try:
+            reply = await self._client.lease(tids, epoch)
+        except NoAnswer:
+            self._portion.unanswered(len(tids))
+            raise
+        self._portion.answered(len(tids), reply.round_trip_s)
         self._gate.hear(reply)
         if not self._gate.is_own(reply, epoch):
             raise BadAnswer(f"a lease was answered with {reply.status} {said(reply.body)}".rstrip())

@@ -21,6 +21,7 @@ from handoffd.link.wire import batch_body, states_body, tids_body
 from handoffd.protocol.name import HostName, TransferId
 from handoffd.protocol.reason import State
 from handoffd.protocol.timing import (
+    ANSWER_LIMIT_BYTES,
     BATCH_LIMIT_BYTES,
     CONFLICT_AGENTS,
     CONNECT_S,
@@ -30,8 +31,6 @@ from handoffd.protocol.timing import (
 
 HELLO_TOTAL_S: Final = 5.0
 """A peer that does not answer /hello in this time is down: it is the smallest request there is."""
-ANSWER_LIMIT_BYTES: Final = 4 << 20
-"""Largest answer read. 1,000 records of states are below 1 MiB; the artefact has its own limit."""
 LEASE_ANSWER_LIMIT_BYTES: Final = BATCH_LIMIT_BYTES + (64 << 10)
 """A lease's payloads fill a batch at the most (custody.md section 11.3)."""
 _START: Final = "handoffs/start"

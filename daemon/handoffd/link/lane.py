@@ -28,8 +28,9 @@ from handoffd.link.race import first_of
 KEEPALIVE_S: Final = 28.0
 """An idle connection is dropped before proxies and firewalls on the way (30 s and more) forget it without a word, and
 the server (75 s) drops it under a request of ours. Longer than the gate's pulse, which keeps one open."""
-CONNECTIONS: Final = 16
-"""More than the link ever uses at once (4 senders, states, debts, artefacts, hello): no request waits for another."""
+CONNECTIONS: Final = 18
+"""More than the link ever uses at once (4 senders, 4 leases, 4 artefacts, 2 polls, a telling, debts, hello): no request
+waits for another."""
 _INTERIM: Final = range(100, 200)
 
 

@@ -18,6 +18,7 @@ from handoffd.link.client import PeerClient, Reply
 from handoffd.link.gate import BUSY, Gate
 from handoffd.link.lane import NoAnswer, NotSent, Opening
 from handoffd.link.load import BACKLOG_LIMIT_BYTES, Load, next_load
+from handoffd.link.portion import Portion
 from handoffd.link.ties import Ties
 from handoffd.link.trouble import read_retry_after
 from handoffd.protocol.name import HostName
@@ -48,7 +49,8 @@ class Sender:
         self._ahead: Ahead | None = None
         self._asked: asyncio.Future[tuple[Offer, ...]] | None = None
         self._called = self._running = False
-        self._most = BATCH_ITEMS
+        self._portion = Portion()
+        self._alone = False
         self._backlog_wanted = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -121,7 +123,7 @@ class Sender:
         self._called = False
         try:
             if self._fresh:
-                load = next_load(self._fresh, self._host, self._ties.wall_s(), self._most)
+                load = self._load(self._fresh)
                 self._fresh_bytes -= sum(len(offer.data) for offer in load.offers + load.late)
                 self._call()
                 await self._carry(load)
@@ -169,7 +171,7 @@ class Sender:
             self.want_backlog()
             self._call()
         else:
-            self._most = BATCH_ITEMS
+            self._alone = False
             if not self._gate.takes:
                 self._give_back_fresh(self._gate.why_shut)
 
@@ -212,7 +214,7 @@ class Sender:
     async def _carry_due(self) -> None:
         try:
             while self._due:
-                await self._carry(next_load(self._due, self._host, self._ties.wall_s(), self._most))
+                await self._carry(self._load(self._due))
         finally:
             self._leave()
 
@@ -225,6 +227,9 @@ class Sender:
         self.in_flight -= 1
         self._room.set()
         self._call()
+
+    def _load(self, waiting: deque[Offer]) -> Load:
+        return next_load(waiting, self._host, self._ties.wall_s(), 1 if self._alone else self._portion.most)
 
     async def _carry(self, load: Load) -> None:
         self._ties.give_back(load.late, "expired before it was sent")
@@ -240,6 +245,7 @@ class Sender:
             self._ties.give_back(load.offers, f"link down: {error.kind}: {error}")
             self._gate.suspect()
         except NoAnswer as error:
+            self._portion.unanswered(len(load.offers))
             self._ties.give_back(load.offers, str(error), Attempt.UNKNOWN)
             self._gate.suspect()
         except asyncio.CancelledError:
@@ -255,8 +261,9 @@ class Sender:
 
     def _answered(self, load: Load, reply: Reply, epoch: str) -> None:
         settlements = self._judge(load, reply, epoch)
+        self._portion.answered(len(load.offers), reply.round_trip_s)
         if load.is_batch and reply.status in SPLITS:
-            self._most = 1  # until the gate shuts: alone, each is told its own verdict (a10)
+            self._alone = True  # until the gate shuts: so each is told its own verdict (a10)
         self._gate.hear(reply)
         self._ties.settle([self._dated(one, reply) for one in settlements])
         put_off = [one for one in settlements if one.attempt is Attempt.NOT_ADMITTED and one.status in BUSY]

@@ -7,13 +7,14 @@ and what was not answered is told again.
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from handoffd.custody.message import Batch, Lookup, Principal
 from handoffd.custody.visit import Tidings, Untold, Wishes
 from handoffd.link.answer import said
 from handoffd.link.borrow import Borrower
-from handoffd.link.client import PeerClient
+from handoffd.link.client import PeerClient, Reply
 from handoffd.link.gate import Gate
 from handoffd.link.hearing import Hearing
 from handoffd.link.lane import NoAnswer, NotSent
@@ -21,7 +22,7 @@ from handoffd.link.ties import Ties
 from handoffd.link.wire import BadAnswer, read_wishes, tell_bodies
 from handoffd.protocol.name import TransferId
 from handoffd.protocol.record import Record
-from handoffd.protocol.timing import STATES_WAIT_S
+from handoffd.protocol.timing import STATES_WAIT_S, retry_delay_s
 
 TELL_GAP_S: Final = 0.01
 """Tellings start at least this far apart: a flood of changes goes in groups, a lone one at once."""
@@ -29,8 +30,13 @@ POLL_GAP_S: Final = 0.02
 """Polls too: a peer that answers at once again and again must not make us spin."""
 AGAIN_S: Final = 5.0
 """A final that the peer could not record is told again after this."""
+ROOM_S: Final = 1.0
+"""What changed waits so long for leases under way: its answer names more to take, and an urgent one would wait behind
+that. Then it goes, and what its answer names is not taken: the peer names it again (section 11.2)."""
 BRING_TRIES: Final = 3
 """Broken exchanges over one artefact after which its end is told without it."""
+_SETTLED: Final = frozenset({200, 400, 403, 404, 413})
+"""What the peer says of final bytes for good; any other answer is a broken exchange."""
 
 
 class Visit:
@@ -70,6 +76,7 @@ class Visit:
             self._here.clear()
             self._told_all.clear()
             self._since = 0
+        self._borrower.go_on()
 
     async def run(self) -> None:
         """Visit for as long as the link lives."""
@@ -95,6 +102,7 @@ class Visit:
 
     async def _tell_page(self, session: str) -> bool:
         """Tell one page of what changed, of all there is at first; True if there is more."""
+        takes = not self._told_all.is_set() or await self._has_room()
         asked = Untold(self._ties.peer, self._since, tuple(self._again))
         tidings = await self._ties.ask(self._ties.engine.tidings, asked)
         extra, self._extra = self._extra, []
@@ -103,7 +111,7 @@ class Visit:
             return False  # another session has begun, and with it another telling of all
         if not self._told_all.is_set() or tidings.records or extra:
             try:
-                await self._tell_records((*tidings.records, *extra), tidings, session)
+                await self._tell_records((*tidings.records, *extra), tidings, session, takes=takes)
             except (NotSent, NoAnswer, BadAnswer):
                 self._extra += extra
                 raise
@@ -114,14 +122,22 @@ class Visit:
             self._told_all.set()
         return tidings.more
 
-    async def _tell_records(self, records: tuple[Record, ...], tidings: Tidings, session: str) -> None:
+    async def _has_room(self) -> bool:
+        try:
+            async with asyncio.timeout(ROOM_S):
+                await self._borrower.has_room()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _tell_records(self, records: tuple[Record, ...], tidings: Tidings, session: str, *, takes: bool) -> None:
         for record in records:
             if record.final and record.artefact is not None:
                 await self._bring(record)
         for page, body in tell_bodies(records, more=tidings.more, wait_s=0.0):
             wishes = await self._say(body, 0.0, session)
             self._note_finals(page, wishes)
-            await self._heed(wishes)
+            await self._heed(wishes if takes else replace(wishes, take=()))
 
     def _note_finals(self, told: Iterable[Record], wishes: Wishes) -> None:
         """A final is told until the peer says that it may be forgotten."""
@@ -143,12 +159,16 @@ class Visit:
         found = await self._ties.ask(self._ties.engine.lookup, Lookup(self._principal, record.tid, artefact=True))
         if found.data is None:
             return
+        epoch = self._gate.epoch
         try:
-            await self._client.bring(record.tid, found.data, self._gate.epoch)
-        except (NotSent, NoAnswer):
-            self._broken[record.tid] = self._broken.get(record.tid, 0) + 1
+            reply = await self._client.bring(record.tid, found.data, epoch)
+            self._gate.hear(reply)
+            if not _is_word(reply, epoch):
+                raise BadAnswer(f"final bytes were answered with {reply.status} {said(reply.body)}".rstrip())
+        except (NotSent, NoAnswer, BadAnswer):
+            tries = self._broken[record.tid] = self._broken.get(record.tid, 0) + 1
+            await asyncio.sleep(retry_delay_s(tries, self._ties.chance()))
             raise
-        self._broken.pop(record.tid, None)
 
     async def _say(self, body: bytes, wait_s: float, session: str) -> Wishes:
         """Send one poll. Raises NotSent, NoAnswer, BadAnswer."""
@@ -191,8 +211,16 @@ class Visit:
     async def _heed(self, wishes: Wishes) -> None:
         peer, engine = self._ties.peer, self._ties.engine
         if wishes.forget:
+            for tid in wishes.forget:
+                self._broken.pop(tid, None)
             await self._ties.ask(engine.forget, Batch(peer, wishes.forget))
         if wishes.verdict:
             told = await self._ties.ask(engine.verdict, Batch(peer, wishes.verdict))
             self._add(told)
         self._borrower.take(wishes.take)
+
+
+def _is_word(reply: Reply, epoch: str) -> bool:
+    """Tell whether the peer itself has said what becomes of the final bytes: neither a proxy, nor a peer that is busy
+    or has no room for them now."""
+    return reply.status in _SETTLED and reply.body is not None and reply.body.get("epoch") == epoch

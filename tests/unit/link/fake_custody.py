@@ -71,21 +71,23 @@ class FakeEngine:
 
     def take(self, data: bytes, expires_at: float = FAR_FUTURE_S) -> Offer:
         """Take a payload and open its first attempt."""
-        offer = self.put(data, expires_at)
-        self.entries[offer.tid].open = True
-        return offer
+        return self._enter(Entry(data, expires_at, open=True))
 
     def put(self, data: bytes, expires_at: float = FAR_FUTURE_S) -> Offer:
         """Have a payload in the backlog."""
-        tid = TransferId(sha256(data).hexdigest())
-        self.entries[tid] = Entry(data, expires_at)
-        return Offer(PEER, tid, data, expires_at)
+        return self._enter(Entry(data, expires_at))
+
+    def _enter(self, entry: Entry) -> Offer:
+        # Whole at once: the test's thread enters while custody's may be offering.
+        tid = TransferId(sha256(entry.data).hexdigest())
+        self.entries[tid] = entry
+        return Offer(PEER, tid, entry.data, entry.expires_at)
 
     def offers(self, wants: list[Want]) -> list[tuple[Offer, ...]]:
         return [self._offer(want) for want in wants]
 
     def _offer(self, want: Want) -> tuple[Offer, ...]:
-        due = [(tid, entry) for tid, entry in self.entries.items() if not entry.open and not entry.over]
+        due = [(tid, entry) for tid, entry in list(self.entries.items()) if not (entry.open or entry.over)]
         due.sort(key=lambda pair: pair[1].expires_at)
         for _, entry in due[: want.items]:
             entry.open = True

@@ -31,7 +31,7 @@ class FakeLender(FakePeer):
         self.brought: dict[str, bytes] = {}
         self.polls = 0
         self.keeps_finals = self.names_once = False
-        self._named: set[str] = set()
+        self.named: set[str] = set()
         self._waiting: dict[TransferId, bytes] = {}
         self._verdicts: deque[str] = deque()
         self._woken = asyncio.Event()
@@ -55,8 +55,8 @@ class FakeLender(FakePeer):
     def wishes(self, told: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
         finals = [] if self.keeps_finals else [tid for tid, record in told.items() if record["state"] in FINAL]
         verdicts, self._verdicts = list(self._verdicts), deque()
-        named = [tid for tid in self._waiting if tid not in self._named][:100]
-        self._named.update(named if self.names_once else ())
+        named = [tid for tid in self._waiting if tid not in self.named][:100]
+        self.named.update(named if self.names_once else ())
         return {"take": named, "verdict": verdicts, "forget": finals}
 
     async def hear(self, asked: dict[str, Any]) -> dict[str, list[str]]:

@@ -2,17 +2,31 @@
 
 import asyncio
 from hashlib import sha256
+from typing import cast
 
 import pytest
-from tests.unit.link.fake_custody import PEER
+from tests.unit.link.fake_custody import FAR_FUTURE_S, PEER
 from tests.unit.link.fake_peer import FakePeer, behave, gated, hang, reset
 from tests.unit.link.rig import Rig, running, until
 
-from handoffd.custody.message import Attempt, Coming
+from handoffd.custody.message import Attempt, Coming, Offer
 from handoffd.link import ahead
+from handoffd.link.lane import Opening
 from handoffd.protocol.name import TransferId
 
 ONE, OTHER = b'{"n": 1}', b'{"n": 2}'
+
+
+class FakeOpening:
+    """A beginning whose peer waits for the body."""
+
+    alive = True
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        self.sent.append(data)
 
 
 async def begun(rig: Rig, data: bytes = ONE) -> None:
@@ -42,6 +56,23 @@ async def test_the_payload_follows_what_was_begun_for_it():
         rig.take(OTHER)
         await until(lambda: len(rig.engine.settled) == 2)
         assert sum(peer.got.values()) == 2
+
+
+async def test_a_payload_whose_time_is_over_does_not_follow_its_beginning():
+    async with FakePeer() as peer, running(peer) as rig:
+        await begun(rig)
+        tid = rig.take(ONE, expires_at=rig.now_s)
+        await until(lambda: rig.engine.settled)
+        assert rig.engine.attempts(tid)[0] is Attempt.NOT_SENT
+        assert peer.got == {}
+
+
+async def test_no_payload_follows_what_was_begun_for_another_tree():
+    opening = FakeOpening()
+    tid = TransferId(sha256(ONE).hexdigest())
+    begun_before = ahead.Ahead(tid, "epoch-1", cast(Opening, opening))
+    assert not begun_before.send(Offer(PEER, tid, ONE, FAR_FUTURE_S), "epoch-2")
+    assert opening.sent == []
 
 
 async def test_what_was_begun_says_what_a_start_says():

@@ -187,6 +187,35 @@ def test_with_four_under_way_no_more_is_heard_of_until_one_has_ended() -> None:
     passing(main())
 
 
+def test_whoever_names_more_four_are_under_way() -> None:
+    async def main() -> None:
+        async with borrowing(slow) as rig:
+            for number in range(3 * LEASES):
+                rig.borrower.take(tids(1, number))
+            await rig.idle()
+            assert [len(asked) for _, asked in rig.wire.asked] == [1] * LEASES + [2 * LEASES]
+            assert (rig.wire.most, len(rig.engine.received)) == (LEASES, 3 * LEASES)
+
+    passing(main())
+
+
+def test_after_a_lease_that_was_not_answered_fewer_are_asked_for() -> None:
+    async def torn(asked: list[str]) -> Reply:
+        if len(asked) > 30:
+            raise NoAnswer("too slow")
+        return lent(asked)
+
+    async def main() -> None:
+        async with borrowing(torn) as rig:
+            for _ in range(3):
+                rig.borrower.take(tids(100))
+                await rig.idle()
+            assert [len(asked) for _, asked in rig.wire.asked[:3]] == [100, 50, 50]
+            assert len(rig.engine.received) == 100
+
+    passing(main())
+
+
 def test_behind_a_gate_that_is_shut_nothing_is_asked() -> None:
     async def main() -> None:
         async with borrowing() as rig:
@@ -269,6 +298,19 @@ def test_what_another_home_has_or_is_gone_is_no_setback() -> None:
             await rig.idle()
             assert asyncio.get_running_loop().time() - began_s < RETRY_DELAYS_S[0]
             assert (rig.events, rig.engine.arrivals, rig.told) == (["leased_elsewhere"], [], [])
+
+    passing(main())
+
+
+def test_answers_that_are_none_are_setbacks_however_well_hello_is_answered() -> None:
+    async def refuses(asked: list[str]) -> Reply:
+        return reply({}, 500)
+
+    async def main() -> None:
+        async with borrowing(refuses) as rig:
+            await ask_again_and_again(rig, 4)
+            assert pauses(rig) == [0.25, 0.5, 1.0]
+            assert rig.gate.doubts == 4
 
     passing(main())
 

@@ -206,6 +206,18 @@ async def test_an_artefact_that_is_not_there_is_landed_as_missing():
 
 
 @pytest.mark.usefixtures("brisk")
+@pytest.mark.parametrize("turn", [refuse(429, "rate_limited"), refuse(503, "unavailable"), proxy_503])
+async def test_an_artefact_that_cannot_be_had_yet_is_asked_for_again(turn):
+    async with FakePeer() as peer, running(peer) as rig:
+        peer.artefacts[T] = b"final"
+        peer.next("artefact", turn)
+        rig.engine.owed = Debts(fetch=(T,))
+        rig.link.owed()
+        await until(lambda: rig.engine.landed)
+        assert rig.engine.landed == [Landing(T, b"final")]
+
+
+@pytest.mark.usefixtures("brisk")
 async def test_an_artefact_waits_for_the_link():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()

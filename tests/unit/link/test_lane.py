@@ -7,7 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 from yarl import URL
 
-from handoffd.link.lane import Lane, NoAnswer, NotSent
+from handoffd.link.artefact import FETCHERS
+from handoffd.link.borrow import LEASES
+from handoffd.link.lane import CONNECTIONS, Lane, NoAnswer, NotSent
+from handoffd.link.sender import REQUESTS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 Turn = Callable[[asyncio.Transport], None]
@@ -303,3 +306,8 @@ async def test_nothing_can_end_a_header_early():
         with pytest.raises(ValueError, match="could end it"):
             await to.ask(**{"Handoffd-Challenge": "a\r\nX: b"})
         assert to.pieces == []
+
+
+def test_there_is_a_connection_for_all_that_a_link_does_at_once():
+    polls_telling_debts_hello = 2 + 1 + 1 + 1
+    assert REQUESTS + LEASES + FETCHERS + polls_telling_debts_hello < CONNECTIONS

@@ -111,6 +111,16 @@ async def test_batches_are_tried_again_after_the_link_was_lost():
         assert peer.calls["batch"] == 2
 
 
+async def test_after_a_batch_that_was_not_answered_smaller_ones_go():
+    async with FakePeer() as peer, running(peer) as rig:
+        await rig.up()
+        peer.next("batch", reset)
+        tids = [rig.take(b'{"n": %d}' % n) for n in range(100)]
+        await until(lambda: len(rig.engine.settled) == 200)
+        assert rig.engine.attempts(tids[0]) == [Attempt.UNKNOWN, Attempt.ADMITTED]
+        assert peer.sizes == [50, 50]
+
+
 async def test_what_queues_while_requests_are_under_way_forms_the_next_batch():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()
@@ -257,8 +267,13 @@ async def test_a_final_answer_ends_the_handoff_with_the_peers_reason():
 async def test_another_epoch_closes_the_attempt_and_is_noted_only_after_a_fresh_hello():
     async with FakePeer() as peer, running(peer) as rig:
         await rig.up()
+        await until(lambda: peer.calls["states"] == 2)  # it hangs: nothing but the payload meets the new epoch
+        greeted = asyncio.Event()
+        peer.next("hello", gated(greeted))
         peer.epoch = "epoch-2"
         tid = rig.take(b"{}")
+        await until(lambda: rig.engine.attempts(tid))
+        greeted.set()
         await until(lambda: len(rig.engine.attempts(tid)) == 2)
         assert rig.engine.attempts(tid) == [Attempt.NOT_ADMITTED, Attempt.ADMITTED]
         assert rig.engine.epochs == ["epoch-1", "epoch-2"]
@@ -277,6 +292,25 @@ async def test_what_was_taken_before_the_first_hello_is_not_sent_to_a_new_tree()
             await rig.up()
             await until(lambda: rig.engine.attempts(TransferId(tid)))
             assert rig.engine.attempts(TransferId(tid)) == [Attempt.NOT_SENT]
+            assert peer.store == {}
+
+
+async def test_what_was_opened_for_the_old_tree_is_not_sent_to_a_new_one_after_a_request_that_hung():
+    """Custody has ended it, for its attempt was opened under the epoch noted before (section 8)."""
+    async with FakePeer() as peer:
+        answered = asyncio.Event()
+        peer.next("start", *[gated(answered)] * 8)
+        # No text, so each goes by itself; most of them wait for one before them.
+        async with running(peer, prepare=lambda rig: [rig.engine.put(b"\xff%d" % n) for n in range(8)]) as rig:
+            await until(lambda: peer.calls["start"])
+            entries = list(rig.engine.entries.values())
+            rig.engine.on_hello = lambda _: [setattr(entry, "over", True) for entry in entries]
+            peer.epoch = "epoch-2"
+            rig.link._gate.suspect()
+            await until(lambda: rig.engine.epochs[-1:] == ["epoch-2"] and rig.link._gate.open)
+            answered.set()
+            await until(lambda: len(rig.engine.settled) == 8)
+            assert {one.attempt for one in rig.engine.settled} == {Attempt.UNKNOWN, Attempt.NOT_SENT}
             assert peer.store == {}
 
 

@@ -1,7 +1,8 @@
 """The pull link, from a session to what custody gets, against a lender that behaves and one that does not."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -342,6 +343,24 @@ async def test_a_refusal_of_the_final_bytes_does_not_hold_the_end_back():
             assert (peer.calls["artefact"], peer.brought) == (1, {})
 
 
+@pytest.mark.parametrize("turn", [proxy_503, say(404, {}), refuse(503, "unavailable"), refuse(401, "unauthorized")])
+async def test_final_bytes_that_nobody_has_refused_are_brought_again(turn: Turn):
+    async with FakeLender() as peer:
+        peer.next("artefact", turn)
+        async with running(peer, prepare=has_artefact):
+            await until(lambda: f"{1:064x}" in peer.told)
+            assert peer.brought == {f"{1:064x}": ARTEFACT}
+
+
+async def test_a_busy_peer_is_heard_before_the_final_bytes_are_brought_again():
+    async with FakeLender() as peer:
+        peer.next("artefact", refuse(503, "unavailable", "1"))
+        async with running(peer, prepare=has_artefact) as rig:
+            await until(lambda: "the peer asked for a pause" in rig.link._gate.why_shut)
+            await until(lambda: f"{1:064x}" in peer.told)
+            assert peer.brought == {f"{1:064x}": ARTEFACT}
+
+
 async def test_after_three_broken_exchanges_the_end_is_told_without_the_final_bytes():
     async with FakeLender() as peer:
         peer.next("artefact", reset, reset, reset)
@@ -359,21 +378,63 @@ async def test_many_that_come_at_once_are_leased_a_hundred_at_a_time():
             assert len(rig.engine.arrivals) == 350
 
 
+@asynccontextmanager
+async def all_leases_under_way(gates: list[asyncio.Event]) -> AsyncIterator[tuple[FakeLender, Rig, list[TransferId]]]:
+    """A backlog of 1,500, of which as many leases as there may be are answered only when the gates open."""
+    async with FakeLender() as peer:
+        peer.next("lease", *[gated(gate) for gate in gates])
+        peer.names_once = True
+        backlog = peer.lend(*(b'{"n": %d}' % number for number in range(1_500)))
+        async with running(peer) as rig:
+            await until(lambda: peer.calls["lease"] == LEASES, "as many leases as there may be")
+            yield peer, rig, backlog
+
+
+async def test_with_all_leases_under_way_nothing_is_told_whose_answer_would_name_more(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("handoffd.link.visit.ROOM_S", 60.0)
+    gates = [asyncio.Event() for _ in range(LEASES)]
+    async with all_leases_under_way(gates) as (peer, rig, backlog):
+        rig.engine.news.append(a_record(7, State.CLAIMED))
+        rig.link.changed()
+        for number in range(3):  # time in which it could have been told
+            tid = rig.take(b'{"ours": %d}' % number)
+            await until(lambda tid=tid: tid in peer.store)
+        assert (f"{7:064x}" in peer.told, peer.leases) == (False, [])
+        for gate in gates:
+            gate.set()
+        await until(lambda: f"{7:064x}" in peer.told)
+        await received(rig, *backlog)
+
+
+async def test_what_changed_is_told_though_leases_take_long_and_what_the_answer_names_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("handoffd.link.visit.ROOM_S", 0.01)
+    gates = [asyncio.Event() for _ in range(LEASES)]
+    async with all_leases_under_way(gates) as (peer, rig, backlog):
+        named = set(peer.named)
+        rig.engine.news.append(a_record(7, State.CLAIMED))
+        rig.link.changed()
+        await until(lambda: f"{7:064x}" in peer.told)
+        assert peer.leases == []
+        left = peer.named - named
+        assert left, "the answer named some"
+        for gate in gates:
+            gate.set()
+        await received(rig, *(tid for tid in backlog if tid not in left))
+        assert left.isdisjoint(rig.engine.received)
+
+
 async def test_a_new_urgent_one_waits_for_one_lease_and_not_for_the_backlog():
     """With all leases under way and each answered only when the test says so."""
     gates = [asyncio.Event() for _ in range(20)]
-    async with FakeLender() as peer:
-        peer.next("lease", *[gated(gate) for gate in gates])
-        backlog = peer.lend(*(b'{"n": %d}' % number for number in range(1_500)))
-        peer.names_once = True
-        async with running(peer) as rig:
-            await until(lambda: peer.calls["lease"] == LEASES, "as many leases as there may be")
-            (urgent,) = peer.lend(PAYLOAD, first=True)
-            gates[0].set()
-            await until(lambda: peer.calls["lease"] == LEASES + 1)
-            gates[LEASES].set()
-            await received(rig, urgent)
-            assert len(rig.engine.received) <= 200, "one lease that ended, and its own"
-            for gate in gates:
-                gate.set()
-            await received(rig, *backlog)
+    async with all_leases_under_way(gates) as (peer, rig, backlog):
+        (urgent,) = peer.lend(PAYLOAD, first=True)
+        gates[0].set()
+        await until(lambda: peer.calls["lease"] == LEASES + 1)
+        gates[LEASES].set()
+        await received(rig, urgent)
+        assert len(rig.engine.received) <= 200, "one lease that ended, and its own"
+        for gate in gates:
+            gate.set()
+        await received(rig, *backlog)
