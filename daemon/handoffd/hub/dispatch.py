@@ -2,7 +2,8 @@
 
 It owns the order of these checks and none of the work. The rules that must stay true: another epoch is refused before
 anything is done; a 503 says that nothing was done, a 500 that it is not known, because a sender closes an attempt
-upon the one and not upon the other (docs/custody.md section 5, a10); who is not known learns no epoch.
+upon the one and not upon the other (docs/custody.md section 5, a10); who is not known learns no epoch; and a token
+that is accepted no more does nothing, however early its request began.
 """
 
 import asyncio
@@ -14,13 +15,14 @@ from typing import Final, cast
 from aiohttp.web import BaseRequest, StreamResponse
 
 from handoffd.custody.desk import DeskDied
+from handoffd.custody.message import Principal
 from handoffd.hub.answer import UNKNOWN_STATUS, Stamp
 from handoffd.hub.body import read_body
 from handoffd.hub.call import Call, Hub
 from handoffd.hub.connection import Connection
 from handoffd.hub.door import NOBODY, Signpost, Visitor, identify, legal_ident
 from handoffd.hub.limit import Budget, Turnstile
-from handoffd.hub.refusal import Refused
+from handoffd.hub.refusal import Refused, unauthorized_any_more
 from handoffd.hub.route import PAGES, Audience, Route
 from handoffd.hub.settings import Directory, HubSettings
 from handoffd.hub.visit import identify_viewer
@@ -32,6 +34,7 @@ LOG = logging.getLogger("handoffd.hub")
 TELL_S: Final = 0.5
 """A poll whose token was taken away has so long to answer 401; it ends within a second in any case."""
 _NO_ROUTE = "none"
+_BY_TOKEN = frozenset({Audience.AGENT, Audience.PEER, Audience.PARTY})
 
 
 class Dispatcher:
@@ -104,13 +107,22 @@ class Dispatcher:
         limit = self._limit(route)
         with self._held(request, visitor, limit):
             body = await read_body(request, limit, self._hub.settings.patience.body_s)
-            call = Call(request, connection, visitor.principal, ident, body, visitor.digest)
+            call = Call(request, connection, self._still(route, visitor), ident, body, visitor.digest)
             if route.waits:
                 self._waiting[connection] = visitor.digest
             try:
                 return await route.handler(self._hub, call)
             finally:
                 self._waiting.pop(connection, None)
+
+    def _still(self, route: Route, visitor: Visitor) -> Principal:
+        """Return who asks as it is known now that the body is here: a reload may have come before it."""
+        if route.audience not in _BY_TOKEN:
+            return visitor.principal
+        known = self._hub.directory.principals.get(visitor.digest)
+        if known is None or known.peer != visitor.principal.peer:
+            raise unauthorized_any_more()
+        return known
 
     def _check_epoch(self, request: BaseRequest, route: Route, visitor: Visitor) -> None:
         if route.audience not in (Audience.PEER, Audience.PARTY):

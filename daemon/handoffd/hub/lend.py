@@ -21,7 +21,7 @@ from handoffd.hub.handoff import tell
 from handoffd.hub.refusal import Refused, bad_request
 from handoffd.protocol.name import BadName, HostName, TransferId, is_transfer_id, nonce, transfer_id
 from handoffd.protocol.reason import Problem
-from handoffd.protocol.record import BadRecord, Record, from_fields
+from handoffd.protocol.record import DETAIL_LIMIT, BadRecord, Record, from_fields
 from handoffd.protocol.timing import BATCH_ITEMS, STATES_ITEMS, STATES_WAIT_S
 
 LOG = logging.getLogger("handoffd.hub")
@@ -65,7 +65,7 @@ async def poll(hub: Hub, call: Call, fields: dict[str, object]) -> Response:
         peer,
         call.header("Handoffd-From-Epoch") or "",
         call.header("Handoffd-Challenge") or "",
-        _told(fields),
+        _told(peer, fields),
         more=fields.get("more") is True,
         clock_offset_ms=hub.diallers.offset_ms(peer),
     )
@@ -95,17 +95,21 @@ def _visitor(hub: Hub, call: Call) -> HostName:
     return peer
 
 
-def _told(fields: dict[str, object]) -> tuple[Record, ...]:
-    records = []
+def _told(peer: str, fields: dict[str, object]) -> tuple[Record, ...]:
+    records, unread = [], []
     for text, value in object_field(fields, "tell", STATES_ITEMS).items():
         try:
             record = from_fields(value)
             if record.tid != text:
                 raise BadRecord("it is about another transfer")
         except BadRecord as error:
-            LOG.warning("a record that was told cannot be read: %s: %s", text[:64], error)
+            unread.append(f"{text[:64]}: {error}")
         else:
             records.append(record)
+    if unread:
+        # One line, and as ASCII: the words are the peer's.
+        words = "%d records that %s told cannot be read, the first of them: %a"
+        LOG.warning(words, len(unread), peer, unread[0][:DETAIL_LIMIT])
     return tuple(records)
 
 

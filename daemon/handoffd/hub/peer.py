@@ -19,8 +19,8 @@ from handoffd.hub.port import Records
 from handoffd.hub.refusal import Refused, bad_request
 from handoffd.protocol.name import BadName, HostName, TransferId, transfer_id
 from handoffd.protocol.reason import Problem, Reason, State
-from handoffd.protocol.record import to_fields
-from handoffd.protocol.timing import BATCH_ITEMS, STATES_ITEMS, STATES_WAIT_S
+from handoffd.protocol.record import fitting, to_fields
+from handoffd.protocol.timing import BATCH_ITEMS, RECORDS_LIMIT_BYTES, STATES_ITEMS, STATES_WAIT_S
 
 
 async def hello(hub: Hub, call: Call) -> Response:
@@ -99,8 +99,9 @@ async def _for_each(hub: Hub, call: Call, method: Callable[[list[Batch]], list[R
     listed = needed_list(read_object(call.body), "tids", STATES_ITEMS)
     tids = tuple(_tid(item, f"tids[{index}]") for index, item in enumerate(listed))
     records = await hub.ask(method, Batch(_host(call), tids))
-    told = {tid: to_fields(record) for tid, record in zip(tids, records, strict=True) if record is not None}
-    return hub.stamp().fields({"states": told})
+    known = [(tid, record) for tid, record in zip(tids, records, strict=True) if record is not None]
+    fits = fitting([record for _, record in known], RECORDS_LIMIT_BYTES)
+    return hub.stamp().fields({"states": {tid: to_fields(record) for tid, record in known[:fits]}})
 
 
 def _shape(hub: Hub, principal: Principal, epoch: str | None, place: str, item: object) -> Arrival | Answer:

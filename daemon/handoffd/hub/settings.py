@@ -32,7 +32,7 @@ class Patience:
     near_connections: int = 512
     """Of these, kept for clients of loopback listeners, which strangers cannot reach."""
     connections_from_one: int = 128
-    """From one address to the other listeners: a link has 16, and several hosts may share one address."""
+    """From one address to the other listeners: a link has 18, and several hosts may share one address."""
 
 
 class Scope(Enum):

@@ -213,7 +213,7 @@ def test_an_idle_listener_and_an_idle_wait_stop_at_once(alice: Remote) -> None:
 @pytest.mark.parametrize(
     ("url", "token", "code", "words"),
     [
-        ("http://127.0.0.1:1", "", 69, "Connection refused"),
+        ("http://127.0.0.1:1", "", 69, "no answer from 127.0.0.1:1: Connection refused; does the daemon run there,"),
         ("", "x" * 43, 77, "is this the token of the agent"),
         ("http://example.org:8788", "", 2, "to this machine alone"),
         ("ftp://127.0.0.1", "", 2, "write scheme, host and port alone"),
@@ -230,6 +230,20 @@ def test_what_cannot_work_is_told_with_its_remedy(
     done = in_this_process(command)
     assert done[0] == code
     assert words in done[1]
+
+
+@pytest.mark.parametrize("held", [b"one-token\nanother-token\n", b"t\xc3\xb6ken", b"a\0b", b"two words", b" \n"])
+def test_a_file_that_does_not_hold_one_token_is_refused_and_never_printed(tmp_path: Path, held: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(held)
+    file.chmod(0o600)
+    hub = ["--hub", "http://127.0.0.1:1", "--token-file", str(file)]
+    code, said = in_this_process([*HANDOFFD, "wait", "--agent", "alice", *hub])
+    assert code == 2
+    assert said == (
+        f"handoffd: --token-file: {file}: it must hold the token alone, on one line, "
+        "as `handoffd init` or `token` wrote it\n"
+    )
 
 
 def in_this_process(command: list[str]) -> tuple[int, str]:
@@ -252,7 +266,7 @@ def in_this_process(command: list[str]) -> tuple[int, str]:
         (["claim", "--hub", "https://x:1"], "--hub needs --token-file"),
         (["wait", "--agent", "a", "--hub", "https://x:1", "--token-file", "x", "--root", "x"], "give one"),
         (["wait", "--agent", "alice", "--token-file", "x"], "go with --hub URL"),
-        (["claim", "--hub", "https://x:1", "--token-file", "/nowhere"], "no regular file"),
+        (["claim", "--hub", "https://x:1", "--token-file", "/nowhere"], "there is no such file"),
     ],
 )
 def test_options_that_belong_together_are_asked_for(words: list[str], complaint: str) -> None:
@@ -288,3 +302,43 @@ def test_a_token_is_an_agents_own(host: Host) -> None:
     host.stop()
     with pytest.raises(Unreachable):
         hub.poll(0.0)
+
+
+@pytest.mark.parametrize("verb", ["wait", "listen"])
+def test_a_token_of_another_agent_claims_and_rejects_nothing(bob: Remote, alice: Remote, verb: str) -> None:
+    told = sent(bob)
+    work = ["--exec", "true", "--once", "--secret-file", alice.secret] if verb == "listen" else []
+    done = alice.run(verb, "--agent", "bob", *work)
+    assert (done.returncode, done.stdout) == (77, "")
+    assert "This token is another agent's" in done.stderr
+    assert json.loads(alice.run("wait", "--agent", "alice", "--json").stdout)["tid"] == told["tid"]
+
+
+def test_a_claim_whose_bytes_were_lost_tells_how_to_get_them_again(bob: Remote, alice: Remote) -> None:
+    told = sent(bob)
+    with open("/dev/full", "wb") as full:
+        lost = subprocess.run(
+            alice.words("claim"), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert lost.returncode == 1
+    (line,) = [line for line in lost.stderr.splitlines() if "once more" in line]
+    words = line.partition("handoffd claim ")[2].split()
+    assert words[:2] == [told["tid"], "--nonce"]
+    again = alice.run("claim", *words[:3])
+    assert (again.returncode, json.loads(again.stdout)["handoff_id"]) == (0, told["handoff_id"])
+
+
+@pytest.mark.parametrize("nonce", ["", "a b", "ü", "x" * 65])
+def test_a_nonce_that_is_none_is_refused_before_anything_is_asked(bob: Remote, alice: Remote, nonce: str) -> None:
+    sent(bob)
+    done = alice.run("claim", "--nonce", nonce)
+    assert (done.returncode, done.stderr[:19]) == (2, "handoffd: --nonce: ")
+    assert alice.run("wait", "--agent", "alice").returncode == 0
+
+
+def test_final_bytes_that_name_no_handoff_are_refused(alice: Remote) -> None:
+    (alice.directory / "final").write_text("{}")
+    for final in (str(alice.directory / "final"), "/dev/zero"):
+        done = alice.run("complete", "0" * 64, "--final", final)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert done.stderr.startswith(f"handoffd: --final {final}: ")

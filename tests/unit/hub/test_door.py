@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from tests.unit.hub.fake_engine import TOKENS, digest
+from tests.unit.hub.fake_engine import BOB, TOKENS, digest
 from tests.unit.hub.harness import Running, payload, running, settings, until, wire
 
 from handoffd.custody.desk import DeskClosed, DeskDied
@@ -125,6 +127,35 @@ async def test_a_poll_whose_token_is_taken_away_is_told_so(here: Running) -> Non
         await until(lambda: here.hub.notifier.waiters("@alice") == 1)
         take_away(here, "alice")
         assert (await polling).status == 401
+
+
+@asynccontextmanager
+async def awaited(here: Running, token: str, data: bytes) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+    """Begin a start up to where its body is waited for."""
+    async with wire(here.port) as (reader, writer):
+        writer.write(b"POST /api/v1/handoffs/start HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n")
+        writer.write(f"Authorization: Bearer {token}\r\nContent-Length: {len(data)}\r\n\r\n".encode())
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        yield reader, writer
+
+
+async def test_a_token_that_is_taken_away_before_the_body_is_here_hands_nothing_in(here: Running) -> None:
+    data = payload()
+    async with awaited(here, "token-of-bob-vm", data) as (reader, writer):
+        reload(here)
+        writer.write(data)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+        assert here.engine.held == {}
+
+
+async def test_what_a_token_may_do_is_looked_up_when_the_body_is_here(here: Running) -> None:
+    data = payload()
+    async with awaited(here, "token-of-bob-vm", data) as (reader, writer):
+        known = here.hub.directory.principals
+        fewer = {one: replace(who, sends=who.sends - {BOB}) for one, who in known.items()}
+        here.listener.reload(here.hub.settings, replace(here.hub.directory, principals=fewer))
+        writer.write(data)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 403 ")
 
 
 SOON_S = 0.05

@@ -151,6 +151,18 @@ async def test_one_record_that_cannot_be_read_does_not_hold_back_the_others(here
     assert (await here.ask("GET", f"/api/v1/handoffs/{tid}", "token-of-bob-vm")).body["state"] == "published"
 
 
+async def test_records_that_cannot_be_read_are_one_line_of_the_log(
+    here: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = await dial_in(here)
+    names = ["\n2026-11-20T10:00:00.000Z critical forged \x1b[31m", *(f"{number:064x}" for number in range(9))]
+    await call(here, "states", {"tell": {name: {"state": "a\nb"} for name in names}}, session)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"10 records that {GORDON_VM} told cannot be read")
+    assert line.isascii()
+    assert line.isprintable()
+
+
 async def test_nothing_is_lent_to_a_peer_that_is_called_from_here(here: Running) -> None:
     for path, body in (("lease", {"tids": []}), ("states", {"tell": {}})):
         assert (await here.peer(path, body)).status == 403

@@ -202,6 +202,16 @@ async def test_revoke_takes_back_and_leaves_a_tombstone(here: Running) -> None:
     }
 
 
+@pytest.mark.parametrize("call", ["revoke", "forget"])
+async def test_records_that_do_not_fit_into_an_answer_are_left_out_of_it(
+    here: Running, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    tids = [(await here.start(payload(number))).body["tid"] for number in range(3)]
+    await here.peer("revoke", {"tids": tids})
+    monkeypatch.setattr("handoffd.hub.peer.RECORDS_LIMIT_BYTES", 1)
+    assert list((await here.peer(call, {"tids": tids})).body["states"]) == tids[:1]
+
+
 async def test_forget_tells_what_is_known(here: Running) -> None:
     await here.start(payload())
     await here.peer("revoke", {"tids": [tid_of(payload())]})
