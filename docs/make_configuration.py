@@ -26,7 +26,8 @@ daemon would start with it, `handoffd check --schema` prints the JSON schema.
 - **Names of files** are relative to the directory of the configuration file.
 - **Strict**: an unknown key, a wrong type, a key written twice, a YAML tag or alias, a missing or unsafe file is an
   error with file, line, key and remedy. All are told at once: first those of the keys, then those between keys and
-  of the files named.
+  of the files named. A file has at most
+  1 MiB, a value 2,048 characters.
 - **Secrets** (`token`, `key`) must be closed to others: mode 0600, or 0640 for a group. What decides whom to trust
   (certificates, hashes, the file itself) must not be writable by others.
 - **`peers.d/*.yaml`** beside the file add peers, each `peers:` with the same keys below it. A peer in two files is an

@@ -65,9 +65,10 @@ def read_certificates(pem: str) -> tuple[Certificate, ...]:
         # OpenSSL parses them first, so that what is walked below is well formed.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="".join(blocks))
         ders = [ssl.PEM_cert_to_DER_cert(block) for block in blocks]
+        # Its dates OpenSSL reads only when it needs them.
+        return tuple(Certificate(der, *_validity(der)) for der in ders)
     except (ssl.SSLError, ValueError):
         raise BadCertificate("it holds no readable PEM certificate") from None
-    return tuple(Certificate(der, *_validity(der)) for der in ders)
 
 
 def fingerprint(pem: str) -> str:
@@ -92,6 +93,12 @@ def show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
 
     Where a renewal was cut short, the new certificate stands in its place and its key is only ready (`successor`).
     """
+    # On another one first: a context that refuses a pair is left without a key.
+    for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+        _show(each, certificate, key)
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
         _load(context, certificate, key)
     except ssl.SSLError:

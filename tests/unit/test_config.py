@@ -3,7 +3,10 @@ import os
 import re
 import stat
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handoffd.app.wiring import custody_settings
-from handoffd.config import ConfigError, differences_that_need_restart, load, locate, read_document
+from handoffd.config import ConfigError, Problem, differences_that_need_restart, load, locate, read_document
 from handoffd.config.schema import Document, Listen, Peer
 from handoffd.identity import fingerprint, make_identity
 from handoffd.protocol import timing
@@ -211,7 +214,8 @@ def test_a_directory_is_told_so(tmp_path):
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("", None, "not a mapping"),
+        ("", None, "is empty"),
+        ("# a remark alone\n", None, "is empty"),
         ("- a\n", None, "not a mapping"),
         ("host: bob-vm\n\troot: x\n", 2, "not YAML"),
         ("host: [a\n", 2, "not YAML"),
@@ -229,11 +233,51 @@ def test_a_text_that_is_no_plain_yaml_mapping_is_refused(directory, text, line, 
     assert problem.line == line
 
 
+def test_a_tab_is_named(directory):
+    assert directory.problem("host: bob-vm\n\troot: x\n").remedy == "indent with spaces, not with tabs"
+    assert directory.problem("host: [a\n").remedy == "check indentation and quotes"
+
+
 def test_a_text_that_is_not_utf_8_is_refused(directory):
     directory.file.write_bytes(b"host: \xff")
 
     with pytest.raises(ConfigError, match="not UTF-8"):
         load(directory.file)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(directory):
+    os.mkfifo(directory.file)
+
+    with pytest.raises(ConfigError, match=r"handoffd.yaml: is not a regular file; name one"):
+        load(directory.file)
+
+
+def test_a_file_that_can_be_no_configuration_is_not_read_in(directory):
+    with directory.file.open("wb") as file:
+        file.truncate(100 << 20)
+
+    with pytest.raises(ConfigError, match="has 104857600 bytes, and a configuration at most 1048576; name the right"):
+        load(directory.file)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (r'"a\0b"', "holds what is no character"),
+        (r'"a\ud800b"', "holds what is no character"),
+        ("x" * 2_049, "has more than 2048 characters"),
+        ("0x" + "f" * 2_000, "is a number"),
+        ("0x" + "f" * 2_047, "has more than 2048 characters"),
+        ("!!bool maybe", "'maybe' is not true or false"),
+        ("!!int ''", "'' is not a number"),
+        (":".join("1" * 400) + ".5", "is not a number"),
+    ],
+)
+def test_a_value_that_is_none_is_refused_at_its_line(directory, value, words):
+    problem = directory.problem(GOOD.replace("peers/alice-vm.out", value))
+
+    assert (problem.key, problem.line) == ("peers.alice-vm.token", 13)
+    assert words in problem.message
 
 
 def test_a_file_anybody_may_write_is_refused(directory):
@@ -679,6 +723,13 @@ def test_one_certificate_for_two_peers_is_refused(directory):
 # ---------------------------------------------------------------------------------------- peers.d
 
 
+def test_what_should_hold_the_peers_and_cannot_be_read_is_refused(directory):
+    directory.write("peers.d", "")
+
+    with pytest.raises(ConfigError, match=r"peers.d: can't be read \(Not a directory\); it must be a directory"):
+        directory.load()
+
+
 def test_machine_written_peers_are_added(directory):
     directory.write("peers.d/carol-vm.yaml", "peers:\n" + SECOND_PEER)
 
@@ -764,6 +815,82 @@ def test_a_file_found_nowhere_is_told_with_every_place(tmp_path, monkeypatch):
 
     with pytest.raises(ConfigError, match=r"looked for handoffd.yaml, .*/.config/handoffd/handoffd.yaml, /etc"):
         locate(None, {"HOME": str(tmp_path)})
+
+
+# ---------------------------------------------------------------------------------------- closed to this user
+
+
+@contextmanager
+def closed(path: Path) -> Iterator[None]:
+    """Make this process a user to whom a file or directory of tmp_path is closed."""
+    before, mode = os.geteuid(), stat.S_IMODE(path.stat().st_mode)
+    path.chmod(0o700 if before == 0 else 0)
+    os.seteuid(65534 if before == 0 else before)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+        path.chmod(mode)
+
+
+@pytest.fixture
+def open_directory():
+    """Give a configuration where every user may look: pytest's own directories are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        yield Directory(place)
+
+
+@pytest.mark.parametrize("name", ["handoffd.yaml", "peers.d"])
+def test_what_this_user_may_not_read_is_told_with_who_may(open_directory, name):
+    (open_directory.path / "peers.d").mkdir(mode=0o755)
+    file = open_directory.write("handoffd.yaml", GOOD, 0o644)
+    place = open_directory.path / name
+    with closed(place), pytest.raises(ConfigError) as error:
+        load(file)
+    (problem,) = error.value.problems
+    assert (problem.file, problem.message, error.value.closed) == (place, "can't be read (Permission denied)", True)
+    assert problem.remedy == f"run this as the daemon's user, or let this user read it (ls -ld {place.parent} {place})"
+
+
+def test_a_secret_that_is_closed_to_this_user_is_no_fault_of_the_configuration(open_directory):
+    file = open_directory.write("handoffd.yaml", GOOD, 0o644)
+    secret = open_directory.path / "tokens/bob.sha256"
+    with closed(secret), pytest.raises(ConfigError, match=r"tokens/bob.sha256 can't be read .*; run this as") as error:
+        load(file, now_s=NOW_S)
+    assert error.value.closed
+
+
+def test_what_else_is_wrong_counts_more_than_what_is_closed():
+    problems = [Problem(Path("x"), None, "", "closed", "", closed=True), Problem(Path("x"), 1, "", "wrong", "")]
+    assert ConfigError(problems[:1]).closed
+    assert not ConfigError(problems).closed
+
+
+def test_a_directory_that_is_closed_to_this_user_may_hold_a_configuration(monkeypatch):
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        home.chmod(0o755)
+        users = home / ".config/handoffd"
+        users.mkdir(parents=True)
+        (users / "handoffd.yaml").touch()
+        monkeypatch.chdir(home)
+        with closed(users), pytest.raises(ConfigError, match=f"may not look into {users};.*sudo -u NAME") as error:
+            locate(None, {"HOME": str(home)})
+        assert error.value.closed
+
+
+def test_a_closed_directory_does_not_keep_us_from_the_next_one(monkeypatch):
+    with tempfile.TemporaryDirectory() as name:
+        (here := Path(name) / "here").mkdir()
+        users = Path(name) / "home/.config/handoffd"
+        users.mkdir(parents=True)
+        (users / "handoffd.yaml").touch()
+        Path(name).chmod(0o755)
+        monkeypatch.chdir(here)
+        with closed(here):
+            assert locate(None, {"HOME": str(users.parents[1])}) == users / "handoffd.yaml"
 
 
 # ---------------------------------------------------------------------------------------- whatever is written

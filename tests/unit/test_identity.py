@@ -20,8 +20,10 @@ from handoffd.identity import (
     client_context,
     fingerprint,
     make_identity,
+    pinned_digest_context,
     read_certificates,
     server_context,
+    show,
 )
 
 NOW_S = time.time()
@@ -149,6 +151,18 @@ async def test_a_client_that_stops_at_tls_1_2_is_refused(alice):
         await greet(server_context(alice.certificate, alice.key), client)
 
 
+@pytest.mark.parametrize("pinned", ["certificate", "fingerprint"])
+async def test_a_server_that_stops_at_tls_1_2_is_refused(alice, pinned):
+    server = server_context(alice.certificate, alice.key)
+    server.minimum_version = ssl.TLSVersion.TLSv1_2
+    server.maximum_version = ssl.TLSVersion.TLSv1_2
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(alice.pem)).digest()
+    client = client_context(alice.pem) if pinned == "certificate" else pinned_digest_context(frozenset({digest}))
+
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await greet(server, client)
+
+
 def test_an_identity_names_its_host_and_lasts_ten_years(alice):
     certificate = x509.load_pem_x509_certificate(alice.pem.encode())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -190,6 +204,13 @@ def test_what_is_no_certificate_is_refused(text):
         read_certificates(text)
 
 
+def test_a_certificate_with_a_date_that_is_none_is_refused(alice):
+    date = f"{datetime.fromtimestamp(read_certificates(alice.pem)[0].not_after_s, UTC):%y%m%d%H%M%SZ}"
+    der = ssl.PEM_cert_to_DER_cert(alice.pem).replace(date.encode(), b"991399999999Z")
+    with pytest.raises(BadCertificate, match="no readable PEM certificate"):
+        read_certificates(ssl.DER_cert_to_PEM_cert(der))
+
+
 def test_a_file_that_holds_a_private_key_too_is_no_pin(alice):
     with pytest.raises(BadCertificate, match="private key"):
         client_context(alice.pem + alice.key.read_text())
@@ -198,6 +219,16 @@ def test_a_file_that_holds_a_private_key_too_is_no_pin(alice):
 def test_a_key_that_does_not_fit_the_certificate_is_refused(alice, mallory):
     with pytest.raises(BadCertificate, match="no usable pair"):
         server_context(alice.certificate, mallory.key)
+
+
+async def test_a_pair_that_does_not_fit_leaves_what_was_shown(alice, mallory):
+    shown = server_context(alice.certificate, alice.key)
+    with pytest.raises(ssl.SSLError):
+        show(shown, alice.certificate, mallory.key)
+    with pytest.raises(FileNotFoundError):
+        show(shown, alice.certificate, alice.key.with_suffix(".gone"))
+    heard, _ = await greet(shown, client_context(alice.pem))
+    assert heard == b"hello\n"
 
 
 def test_an_encrypted_key_is_refused_without_asking_the_terminal(alice):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from handoffd.config.material import (
+    Closed,
     Missing,
     Unfit,
     check_program,
@@ -137,7 +138,7 @@ class Assembly:
         except Missing as error:
             self.findings.append(Finding(key, error.message, _source(key) or error.remedy))
         except Unfit as error:
-            self.findings.append(Finding(key, error.message, error.remedy))
+            self.findings.append(Finding(key, error.message, error.remedy, closed=isinstance(error, Closed)))
         return fallback
 
 

@@ -4,6 +4,7 @@ It owns the order of these steps and the directory that relative names start fro
 `Config` is returned only if nothing at all is wrong; else every problem of the first step that found one is told.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,7 @@ from handoffd.clock import SystemClock
 from handoffd.config.assembly import Assembly
 from handoffd.config.complaint import position_of, problems_of
 from handoffd.config.model import Config
-from handoffd.config.problem import ConfigError, KeyPath, Problem, dotted
+from handoffd.config.problem import ConfigError, KeyPath, Problem, dotted, who_may_read
 from handoffd.config.rule import Finding, broken_rules, mixed_up_material
 from handoffd.config.schema import Document, PeerFile
 from handoffd.config.source import Position, Source, parse_source, read_source
@@ -86,7 +87,18 @@ def _source(file: Path, drafts: Mapping[Path, str]) -> Source:
 
 def _peer_files(path: Path, drafts: Mapping[Path, str]) -> list[Path]:
     directory = path.parent / PEER_DIRECTORY
-    return sorted({*directory.glob("*.yaml"), *(file for file in drafts if file.parent == directory)})
+    names = []
+    try:
+        names = os.listdir(directory)  # not glob, to which a closed directory is an empty one
+    except PermissionError as error:
+        message = f"can't be read ({error.strerror})"
+        raise ConfigError([Problem(directory, None, "", message, who_may_read(directory), closed=True)]) from None
+    except OSError as error:
+        if os.path.lexists(directory):
+            remedy = "it must be a directory that the daemon's user can read"
+            raise ConfigError([Problem(directory, None, "", f"can't be read ({error.strerror})", remedy)]) from None
+    written = {directory / name for name in names if name.endswith(".yaml")}
+    return sorted({*written, *(file for file in drafts if file.parent == directory)})
 
 
 def _add_peers(main: Source, other: Source) -> list[Problem]:
@@ -123,4 +135,4 @@ def _problem(finding: Finding, positions: Mapping[KeyPath, Position]) -> Problem
     message = finding.message
     if finding.other is not None:
         message += f" (line {position_of(finding.other, positions).line})"
-    return Problem(place.file, place.line, dotted(finding.key), message, finding.remedy)
+    return Problem(place.file, place.line, dotted(finding.key), message, finding.remedy, finding.closed)

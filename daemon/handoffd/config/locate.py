@@ -5,6 +5,7 @@ another file.
 """
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,9 +27,18 @@ def locate(named: Path | None, environment: Mapping[str, str]) -> Path:
     if explicit:
         return Path(explicit)
     candidates = [Path(), user_directory(environment), SYSTEM_DIRECTORY]
+    closed = []
     for directory in candidates:
-        if os.path.isfile(directory / FILE_NAME):  # Path.is_file raises where a home is closed to us, as after sudo -u
-            return directory / FILE_NAME
+        try:
+            if stat.S_ISREG(os.stat(directory / FILE_NAME).st_mode):
+                return directory / FILE_NAME
+        except PermissionError:  # go on all the same: after sudo -u the working directory may be closed to us
+            closed.append(directory)
+        except OSError:
+            continue
     looked = ", ".join(str(directory / FILE_NAME) for directory in candidates)
-    message = f"no configuration file found (looked for {looked})"
-    raise ConfigError([Problem(Path(FILE_NAME), None, "", message, "run `handoffd init`, or name one with --config")])
+    message, remedy = f"no configuration file found (looked for {looked})", "run `handoffd init`, or name one with"
+    if closed:
+        message += f", and this user may not look into {', '.join(str(directory.absolute()) for directory in closed)}"
+        remedy = "run this as the daemon's user (sudo -u NAME), or name another with"
+    raise ConfigError([Problem(Path(FILE_NAME), None, "", message, f"{remedy} --config", closed=bool(closed))])

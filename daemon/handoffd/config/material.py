@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from handoffd.config.model import KeyPair, TokenHashes
+from handoffd.config.problem import who_may_read
 from handoffd.identity import BadCertificate, Certificate, read_certificates, server_context
 from handoffd.protocol.moment import format_moment
 
@@ -36,6 +37,10 @@ class Unfit(Exception):
 
 class Missing(Unfit):
     """A file is not there."""
+
+
+class Closed(Unfit):
+    """A file may not be read by this user."""
 
 
 def looks_like_token(text: str) -> bool:
@@ -90,8 +95,11 @@ def read_key_pair(certificate: Path, key: Path, now_s: float) -> KeyPair:
 def check_root(root: Path) -> None:
     """Check that the shared directory is there. Raises Unfit."""
     if not root.is_dir():
-        what = "is not a directory" if root.exists() else "does not exist"
-        raise Unfit(f"{root} {what}", f"name the directory your agents use, or make it: mkdir -p -m 3770 {root}")
+        if root.exists():
+            raise Unfit(f"{root} is not a directory", "name the directory your agents use")
+        raise Unfit(
+            f"{root} does not exist", f"name the directory your agents use, or make it: mkdir -p -m 3770 {root}"
+        )
 
 
 def check_program(program: Path) -> None:
@@ -122,10 +130,10 @@ def _text(file: Path, forbidden_mode: int) -> str:
         raise Missing(f"{file} does not exist", "create it, or correct the name") from None
     except UnicodeDecodeError:
         raise Unfit(f"{file} is not plain text", "name the right file") from None
+    except PermissionError as error:
+        raise Closed(f"{file} can't be read ({error.strerror})", who_may_read(file)) from None
     except OSError as error:
-        raise Unfit(
-            f"{file} can't be read ({error.strerror})", f"let the daemon's user read it: ls -l {file}"
-        ) from None
+        raise Unfit(f"{file} can't be read ({error.strerror})", f"look at it: ls -l {file}") from None
 
 
 def _check_status(file: Path, status: os.stat_result, forbidden_mode: int) -> None:

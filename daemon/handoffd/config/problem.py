@@ -20,13 +20,17 @@ def dotted(key: KeyPath) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `line` counts from 1; `key` is empty where the file as a whole is meant."""
+    """One thing that is wrong. `line` counts from 1; `key` is empty where the file as a whole is meant.
+
+    `closed`: this user may not read what is there, and another might.
+    """
 
     file: Path
     line: int | None
     key: str
     message: str
     remedy: str
+    closed: bool = False
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else str(self.file)
@@ -40,3 +44,13 @@ class ConfigError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = list(problems)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing but this user's lack of permission is in the way."""
+        return all(problem.closed for problem in self.problems)
+
+
+def who_may_read(file: Path) -> str:
+    """Return the remedy for a user whom a file is closed to."""
+    return f"run this as the daemon's user, or let this user read it (ls -ld {file.parent} {file})"

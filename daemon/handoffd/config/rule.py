@@ -21,12 +21,16 @@ _EVERY = ("0.0.0.0", "::")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A broken rule, at the key a person would change; `other` is the one that the message speaks of last."""
+    """A broken rule, at the key a person would change; `other` is the one that the message speaks of last.
+
+    `closed`: this user may not read the file that the key names.
+    """
 
     key: KeyPath
     message: str
     remedy: str
     other: KeyPath | None = None
+    closed: bool = False
 
 
 def broken_rules(document: Document) -> list[Finding]:
