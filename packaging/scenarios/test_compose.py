@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from harness.engine import COMMAND_S, docker, eventually
 
 EXAMPLE = Path(__file__).parents[1] / "compose"
 PROJECT = "handoffd-example"
+HOSTS = ("bob-vm", "alice-vm")
 
 
-def compose_command() -> str:
+def has_plugin() -> bool:
+    """Tell whether `docker compose` is there, as the commands say it, or only its older form, `docker-compose`."""
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
     if not plugin and shutil.which("docker-compose") is None:
         pytest.skip("needs docker: neither `docker compose` nor `docker-compose` is here")
-    return f"{'docker compose' if plugin else 'docker-compose'} --project-name {PROJECT}"
+    return plugin
 
 
 def commands_at_its_top() -> list[str]:
@@ -35,12 +37,34 @@ def link_state(status: str, peer: str) -> str:
     return ""
 
 
-@pytest.fixture
-def shell() -> Iterator[Callable[[str], str]]:
-    command = compose_command()
+class Pair:
+    """The two hosts of the example, by the commands of its reader."""
 
-    def run(line: str) -> str:
-        done = subprocess.run(
+    def __init__(self, *, plugin: bool) -> None:
+        self.plugin = plugin
+
+    def run(self, line: str) -> str:
+        """Run one line in the example's directory and return what it printed.
+
+        The older form of compose has no `up --wait`: there it is done by hand.
+        """
+        by_hand = not self.plugin and " up " in line
+        done = self._shell(line.replace(" --wait", "") if by_hand else line)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        if by_hand:
+            eventually("both are healthy", lambda: all(self.health(host) == "healthy" for host in HOSTS))
+        return done.stdout
+
+    def health(self, host: str) -> str:
+        ident = self._shell(f"docker compose ps -q {host}").stdout.strip()
+        return docker("inspect", "-f", "{{.State.Health.Status}}", ident)
+
+    def down(self) -> None:
+        self._shell("docker compose down --volumes --timeout 5")
+
+    def _shell(self, line: str) -> "subprocess.CompletedProcess[str]":
+        command = f"{'docker compose' if self.plugin else 'docker-compose'} --project-name {PROJECT}"
+        return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line.replace("docker compose", command)],
             cwd=EXAMPLE,
             env={**os.environ, "HANDOFFD_IMAGE": "handoffd:latest"},
@@ -50,34 +74,29 @@ def shell() -> Iterator[Callable[[str], str]]:
             timeout=COMMAND_S,
             check=False,
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    yield run
-    subprocess.run(
-        ["bash", "-c", f"{command} down --volumes --timeout 5"], cwd=EXAMPLE, capture_output=True, check=False
-    )
 
 
-def test_two_hosts_come_up_meet_and_pass_a_handoff(shell: Callable[[str], str]) -> None:
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    pair = Pair(plugin=has_plugin())
+    yield pair
+    pair.down()
+
+
+def test_two_hosts_come_up_meet_and_pass_a_handoff(pair: Pair) -> None:
     lines = commands_at_its_top()
     assert len(lines) == 4
     for line in lines:
-        shell(line)
-    for host in ("bob-vm", "alice-vm"):
-        ident = shell(f"docker compose ps -q {host}").strip()
-        eventually(
-            f"{host} is healthy",
-            lambda one=ident: docker("inspect", "-f", "{{.State.Health.Status}}", one) == "healthy",
-        )
+        pair.run(line)
+    assert [pair.health(host) for host in HOSTS] == ["healthy", "healthy"]
     # Before it is, there is something to warn of, and the command ends with 1.
     status = "docker compose exec -T bob-vm handoffd status --json || true"
-    eventually("the link is up", lambda: link_state(shell(status), "alice-vm") == "up")
+    eventually("the link is up", lambda: link_state(pair.run(status), "alice-vm") == "up")
 
     secret = "umask 077; echo a-secret-of-two-agents-that-is-long-enough > /tmp/pair.secret"
-    for host in ("bob-vm", "alice-vm"):
-        shell(f"docker compose exec -T {host} sh -c '{secret}'")
+    for host in HOSTS:
+        pair.run(f"docker compose exec -T {host} sh -c '{secret}'")
     agents = "--root /srv/handoff --secret-file /tmp/pair.secret"
-    shell(f"docker compose exec -T -d alice-vm handoffd listen --agent alice {agents} --exec cat")
-    sent = shell(f"docker compose exec -T bob-vm handoffd send --from bob --to alice {agents} --reason x --wait")
+    pair.run(f"docker compose exec -T -d alice-vm handoffd listen --agent alice {agents} --exec cat")
+    sent = pair.run(f"docker compose exec -T bob-vm handoffd send --from bob --to alice {agents} --reason x --wait")
     assert "completed" in sent

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from handoffd.app.process import EXIT_CONFIG, EXIT_PERMISSION
 from handoffd.demo.host import held_ports
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -70,6 +71,12 @@ def test_agents_wait_for_the_mark_that_the_service_sets_when_it_has_recovered() 
     mark = setting("AssertPathExists", UNITS / "handoff-agents.target")
     assert setting("ExecStartPost") == [f"/usr/bin/touch {mark[0]}"]
     assert Path(mark[0]).parent == Path("/run") / setting("RuntimeDirectory")[0]
+
+
+def test_it_is_never_given_up_but_for_what_a_person_must_mend() -> None:
+    assert setting("StartLimitIntervalSec") == ["0"]
+    assert setting("RestartSec") == ["2"]
+    assert setting("RestartPreventExitStatus") == [f"{EXIT_CONFIG} {EXIT_PERMISSION}"]
 
 
 def test_recovery_can_read_the_boot_id() -> None:

@@ -22,7 +22,9 @@ from handoffd.app.overview import Overview
 from handoffd.app.pages import collapse
 from handoffd.app.rounds import Rounds
 from handoffd.app.scribe import Scribe
+from handoffd.app.watchdog import feed
 from handoffd.app.wiring import (
+    CannotShow,
     agents_of,
     custody_settings,
     directory,
@@ -67,6 +69,7 @@ STOP_GRACE_S = 3.0
 
 STAYS = "the configuration in force stays; correct it, `handoffd check`, then SIGHUP again"
 """What to do after a refused reload."""
+STOPPING = "the daemon is stopping; its next start reads the configuration"
 
 
 class CannotListen(Exception):
@@ -189,9 +192,10 @@ class Daemon:
         """Admit no more, let what is in flight end, take unclaimed files back, leave the clean mark."""
         self._ready = False
         self._manager.stopping()
-        tasks = [*jobs, *(task for _, task in self._links.values())]
-        for task in tasks:
-            task.cancel()
+        async with self._reloading:  # one that is under way ends, or a link that it adds would outlive all others
+            tasks = [*jobs, *(task for _, task in self._links.values())]
+            for task in tasks:
+                task.cancel()
         await asyncio.wait(tasks)
         await asyncio.to_thread(self._hooks.close)  # before files are taken back: what has run must find its mark
         await listener.close(STOP_GRACE_S)
@@ -315,10 +319,8 @@ class Daemon:
     async def _ping(self) -> None:
         """Feed the service manager's watchdog only while the custody thread answers."""
         interval_s = ping_interval_s(os.environ)
-        while interval_s is not None:
-            await self._on_custody_thread(lambda: None)
-            self._manager.alive()
-            await asyncio.sleep(interval_s)
+        if interval_s is not None:
+            await feed(self._manager, interval_s, lambda: self._on_custody_thread(lambda: None))
 
     # ------------------------------------------------------------ links
 
@@ -379,7 +381,7 @@ class Daemon:
     async def _reload_once(self) -> list[str]:
         """Reload when no other reload is under way; return why it was refused."""
         async with self._reloading:
-            return await self._reload()
+            return [STOPPING] if self._stopping.is_set() else await self._reload()
 
     async def _reload(self) -> list[str]:
         """Read the configuration again; a bad one changes nothing. Return its problems."""
@@ -387,7 +389,8 @@ class Daemon:
         self._manager.reloading()
         try:
             new = await asyncio.to_thread(load, self._config.path)
-        except (ConfigError, OSError) as error:
+            show_anew(self._shown, in_force(self._config, new))
+        except (ConfigError, CannotShow, OSError) as error:
             problems = str(error).splitlines()
             for line in problems:
                 log.error("reload refused: %s", line)
@@ -404,7 +407,6 @@ class Daemon:
             log.warning("%s has changed; it takes effect at the next restart", key)
         self._config = new
         await asyncio.wrap_future(self._desk.submit(self._engine.configure, custody_settings(new)))
-        show_anew(self._shown, new)
         self._listener.reload(hub_settings(new), directory(new))
         self._hooks.configure(hooks(new))
         for name, peer in old.peers.items():

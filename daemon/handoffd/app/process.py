@@ -1,4 +1,4 @@
-"""The process around a daemon: lock, disk, signals' default, exit code.
+"""The process around a daemon: lock, disk, exit code.
 
 It owns what must happen before and after the event loop. The rule that must stay true: nothing in a root is touched
 before the lock is held and the file system is known to be one we can be safe on.
@@ -9,12 +9,12 @@ import errno
 import logging
 import os
 import resource
-import signal
 from pathlib import Path
 
 from handoffd.app.daemon import CannotListen, Daemon
 from handoffd.app.log import set_up_log
 from handoffd.app.loop import make_loop
+from handoffd.app.malloc import keep_little
 from handoffd.app.metered import MeteredFilesystem
 from handoffd.app.relay import check_relay
 from handoffd.app.wiring import custody_settings
@@ -39,7 +39,7 @@ class Unhandled(Exception):
 
 def run(path: Path) -> int:
     """Run the daemon of this configuration until SIGTERM or SIGINT; return the exit code. Raises ConfigError."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop serves it: what is being read now is new enough
+    keep_little()
     config = load(path)
     set_up_log(config)
     _raise_descriptor_limit()

@@ -15,8 +15,8 @@ from handoffd.custody.message import Seen
 from handoffd.link.watch import WatchLost
 
 WALKED: Final = (*layout.AGENTS_DIRECTORIES, *layout.RELAY_DIRECTORIES)
-REST_TICKS: Final = 10
-"""A root where nothing is open is walked on every tenth tick: an idle day has 86,400 of them, each into cold caches.
+REST_TICKS: Final = 30
+"""A root where nothing is open is walked on every thirtieth tick: an idle day has 86,400 ticks, each into cold caches.
 On the others it is only asked whether a file has come that the watch did not tell of."""
 
 

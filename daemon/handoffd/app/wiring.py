@@ -122,11 +122,21 @@ def same_link(old: PeerConfig, new: PeerConfig) -> bool:
     return all(getattr(old, name) == getattr(new, name) for name in fields)
 
 
+class CannotShow(Exception):
+    """A certificate and its key were one pair when the configuration was read, and are none any more."""
+
+
 def show_anew(shown: list[Listen], config: Config) -> None:
-    """Let listeners that are open show what their files hold now; connections that are open stay as they are."""
+    """Let listeners that are open show what their files hold now; connections that are open stay as they are.
+
+    Raises CannotShow.
+    """
     for one, wanted in zip(shown, config.listen, strict=True):  # `listen` itself is as it was at start
         if one.tls is not None and wanted.key_pair is not None:
-            identity.show(one.tls, wanted.key_pair.certificate, wanted.key_pair.key)
+            try:
+                identity.show(one.tls, wanted.key_pair.certificate, wanted.key_pair.key)
+            except OSError as error:
+                raise CannotShow(f"{wanted.key_pair.certificate}: changed while it was read: {error}") from None
 
 
 def trusting(peer: PeerConfig) -> ssl.SSLContext | None:

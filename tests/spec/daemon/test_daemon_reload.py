@@ -1,7 +1,9 @@
 """SIGHUP: what a good configuration brings at once, and that a bad one brings nothing (docs/operations.md)."""
 
 import hashlib
+import os
 import signal
+import socket
 import stat
 from pathlib import Path
 
@@ -55,6 +57,18 @@ def test_a_bad_configuration_is_refused_in_clear_words_and_the_old_one_goes_on(p
     pair.bob.config.write_text(good)
     assert reload(pair.bob) == "config_reloaded"
     pair.deliver()
+
+
+def test_no_file_however_odd_ends_the_daemon_or_keeps_it_from_its_end(pair: Pair) -> None:
+    odd = pair.bob.directory / "peers.d" / "odd.yaml"
+    odd.write_text('peers: {odd-vm: {agents: [odd], token: "peers/\\0"}}\n')
+    assert reload(pair.bob) == "config_refused"
+    odd.unlink()
+    os.mkfifo(odd)
+    assert reload(pair.bob) == "config_refused"
+    pair.deliver()
+    pair.bob.signal(signal.SIGHUP)
+    assert pair.bob.stop() == 0
 
 
 def test_a_peer_s_token_is_rotated_without_a_gap(pair: Pair) -> None:
@@ -112,6 +126,20 @@ def test_reloads_that_crowd_each_other_and_a_stop_among_them_do_no_harm(pair: Pa
     assert pair.bob.stop() == 0
     pair.bob.start().ready()
     pair.deliver()
+
+
+def test_a_stop_during_a_reload_that_brings_a_peer_ends_the_daemon(stopped_pair: Pair) -> None:
+    bob = stopped_pair.bob
+    stanza = bob.directory / "peers.d" / "alice-vm.yaml"
+    text = stanza.read_text()
+    for _ in range(3):
+        stanza.unlink()
+        bob.start().ready()
+        stanza.write_text(text)
+        with socket.socket(socket.AF_UNIX) as operator:
+            operator.connect(str(bob.root / "relay" / "handoffd.sock"))
+            operator.sendall(b"POST /operator/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            assert bob.stop() == 0
 
 
 def test_a_hang_up_during_the_start_does_not_end_it(lone: Host) -> None:

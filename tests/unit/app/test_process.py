@@ -2,6 +2,9 @@
 
 import errno
 import os
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,14 @@ from handoffd.__main__ import outcome
 from handoffd.app.process import _no_start
 
 ROOT = Path("/srv/voice-shared")
+
+
+@pytest.fixture(autouse=True)
+def hang_ups() -> Iterator[None]:
+    """What `run` does with SIGHUP ends with the test."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def error(number: int, words: str | None = None, name: str | None = None) -> OSError:
@@ -47,3 +58,21 @@ def test_a_relay_that_somebody_planted_stops_the_daemon_before_it_touches_the_ro
     assert outcome(["run", "--config", str(where / "handoffd.yaml")]) == 2
     assert f"{root / 'relay'} is a link" in caplog.text
     assert os.listdir(tmp_path / "theirs") == []
+
+
+def test_a_hang_up_is_ignored_from_before_the_daemon_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, then = signal.getsignal(signal.SIGHUP), []
+
+    class Loading:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "handoffd.app":
+                then.append(signal.getsignal(signal.SIGHUP))
+
+    monkeypatch.setattr(sys, "meta_path", [Loading, *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "handoffd.app")
+    try:
+        assert outcome(["run", "--config", "/nowhere/handoffd.yaml"]) == 2
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert then == [signal.SIG_IGN]
