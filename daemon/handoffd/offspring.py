@@ -12,9 +12,15 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Protocol
 
 _CHUNK_BYTES = 65_536
+"""As much as a pipe holds."""
+_LOOK_S = 0.05
+"""Between looks whether a group has ended: its leader's end is told by the kernel, that of the others is not."""
+_LONGEST_SELECT_S = 3_600.0
+"""The kernel's own limit is 24 days; whoever waits longer looks again."""
 
 
 class Nudge(Protocol):
@@ -72,6 +78,9 @@ class Offspring:
                 if why is not None:
                     selector.unregister(nudge)
                     self._end_group(selector, exited)
+        except BaseException:
+            self._signal(signal.SIGKILL)  # nobody would watch it any more
+            raise
         finally:
             os.close(exited)
             self._read()
@@ -91,33 +100,47 @@ class Offspring:
 
     def _turn(self, selector: selectors.BaseSelector, exited: int, until: float | None) -> bool:
         """Wait once, hear what it said, and tell whether the leader has exited."""
-        left_s = None if until is None else max(0.0, until - time.monotonic())
-        ready = {key.fd for key, _ in selector.select(left_s)}
+        left_s = _LONGEST_SELECT_S if until is None else max(0.0, until - time.monotonic())
+        ready = {key.fd for key, _ in selector.select(min(left_s, _LONGEST_SELECT_S))}
         if self._stderr.fileno() in ready and not self._read():
             selector.unregister(self._stderr)
         return exited in ready
 
     def _read(self) -> bool:
         """Take what standard error holds now; False at its end."""
-        while True:
-            try:
-                chunk = os.read(self._stderr.fileno(), _CHUNK_BYTES)
-            except BlockingIOError:
-                return True
-            if not chunk:
-                return False
+        # Once and not until it is empty: a command that never stops to talk must not keep us from its end.
+        try:
+            chunk = os.read(self._stderr.fileno(), _CHUNK_BYTES)
+        except BlockingIOError:
+            return True
+        if chunk:
             self._hear(chunk)
-            self._tail = (self._tail + chunk)[-self._keep_bytes :]
+        self._tail = (self._tail + chunk)[-self._keep_bytes :]
+        return bool(chunk)
 
     def _end_group(self, selector: selectors.BaseSelector, exited: int) -> None:
         self._signal(signal.SIGTERM)
         until = time.monotonic() + self._grace_s
-        while time.monotonic() < until and not self._turn(selector, exited, until):
+        while not self._turn(selector, exited, until) and time.monotonic() < until:
             pass
-        # Also when the leader is gone: others of its group may have ignored SIGTERM. The leader is not reaped yet,
-        # so the group's number cannot belong to anybody else.
+        selector.unregister(exited)
+        while self._has_others() and time.monotonic() < until:
+            self._turn(selector, exited, min(until, time.monotonic() + _LOOK_S))
+        # The leader is not reaped yet, so the group's number cannot belong to anybody else.
         self._signal(signal.SIGKILL)
+
+    def _has_others(self) -> bool:
+        """Tell whether anything of the group but its leader is alive."""
+        return any(_is_alive_in(self._process.pid, stat) for stat in Path("/proc").glob("[0-9]*/stat"))
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def _is_alive_in(group: int, stat: Path) -> bool:
+    """Tell by proc_pid_stat(5) whether a process is of this group; one that only waits to be reaped does not count."""
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        state, _, its_group = stat.read_bytes().rpartition(b")")[2].split()[:3]
+        return int(its_group) == group and state != b"Z"
+    return False

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -135,6 +136,50 @@ def test_a_forged_handoff_is_rejected_and_does_not_count(
 
 
 @pytest.mark.parametrize(
+    ("command", "word"),
+    [("cat > call", "'>'"), ("cat 2>/dev/null", "'2>/dev/null'"), ("cat | tee call", "'|'"), ("cat &", "'&'")],
+)
+def test_what_only_a_shell_would_read_is_warned_of(
+    run: Listen, root: Path, capfd: pytest.CaptureFixture[str], command: str, word: str
+) -> None:
+    give(root)
+    assert run("--once", "--exec", command) == ExitCode.FAILED
+    assert f"warning: --exec: no shell reads {word}, cat gets it as it is" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["true", "sh -c 'cat > /dev/null; true'", "true a|b x;y -> --"])
+def test_nothing_is_warned_of_that_a_command_may_be_meant_to_get(
+    run: Listen, root: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    give(root)
+    assert run("--once", "--exec", command) == ExitCode.OK
+    assert "warning" not in capfd.readouterr().err
+
+
+def test_a_state_directory_in_which_no_bootstrap_can_be_is_refused_before_anything_is_claimed(
+    run: Listen, root: Path, tmp_path: Path
+) -> None:
+    give(root)
+    (tmp_path / "handoffs").touch()
+    with pytest.raises(Failure, match="handoffs is no directory; move it away") as caught:
+        run("--once", "--bootstrap", str(tmp_path))
+    assert caught.value.code == ExitCode.USAGE
+    assert os.listdir(root / "handoff") != []
+
+
+def test_a_full_disk_after_the_work_says_what_becomes_of_the_claim(
+    run: Listen, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    give(root)
+    monkeypatch.setattr("handoffd.agent.mailbox.write_new", full)
+    with pytest.raises(Failure, match="the next listener rejects as listener_interrupted; make room"):
+        run("--once", "--exec", "false")
+
+
+@pytest.mark.parametrize(
     ("arguments", "place"),
     [
         ([], "--exec COMMAND, --bootstrap DIR, or both"),
@@ -197,6 +242,13 @@ def test_an_arrival_is_claimed_by_one_of_two_listeners(base: list[str], root: Pa
         eventually(lambda: len(list((root / "archive").glob("*.json"))) == 20)
     assert sorted((tmp_path / "ran").read_text().split()) == sorted(ids)
     assert os.listdir(root / "claimed") == []
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf"])
+def test_a_time_limit_that_is_none_is_refused_before_anything_is_claimed(run: Listen, text: str) -> None:
+    with pytest.raises(Failure, match="give seconds, more than 0") as caught:
+        run("--exec", "true", "--timeout-s", text)
+    assert caught.value.code == ExitCode.USAGE
 
 
 def status(pid: int, field: str) -> str:

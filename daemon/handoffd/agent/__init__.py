@@ -8,7 +8,7 @@ It knows no daemon; docs/agents.md tells the rest.
 
 from handoffd.agent.directory import FlushFailed
 from handoffd.agent.draft import DEFAULT_TTL_S, Draft
-from handoffd.agent.hold import Hold
+from handoffd.agent.hold import Gone, Hold
 from handoffd.agent.mailbox import Claim, Ended, Mailbox, Written
 from handoffd.agent.outcome import End, Ends
 from handoffd.agent.secret import ANYONE, BadSecret, read_secret, read_secrets
@@ -27,6 +27,7 @@ __all__ = [
     "Ended",
     "Ends",
     "FlushFailed",
+    "Gone",
     "Hold",
     "Inadmissible",
     "Mailbox",

@@ -38,10 +38,16 @@ def bootstrap_path(state: Path, handoff_id: str) -> Path:
 def write_bootstrap(state: Path, fields: Mapping[str, Any], tid: TransferId, now: float) -> Path:
     """Write the bootstrap of a claimed payload, durably. Raises FileExistsError if one of that id is still unread."""
     path = bootstrap_path(state, fields["handoff_id"])
-    path.parent.mkdir(DIRECTORY_MODE, exist_ok=True)
+    if not path.parent.is_dir():
+        with contextlib.suppress(FileExistsError):  # of another name than what is still unread
+            path.parent.mkdir(DIRECTORY_MODE)
     document = bootstrap(fields, now) | {"tid": tid}
     write_new(path, json.dumps(document, indent=2).encode("ascii"))
-    flush(path.parent, state)
+    try:
+        flush(path.parent, state)
+    except OSError:  # its handoff will be rejected, and a session that finds it would begin all the same
+        path.unlink(missing_ok=True)
+        raise
     return path
 
 
@@ -50,9 +56,18 @@ def withdraw_bootstrap(state: Path, handoff_id: str, tid: TransferId) -> None:
     path = bootstrap_path(state, handoff_id)
     with contextlib.suppress(FileNotFoundError):
         # Two handoffs may share the id, so the file says whose it is.
-        if json.loads(path.read_bytes()).get("tid") == tid:
+        if _owner(path.read_bytes()) == tid:
             path.unlink()
             flush(path.parent)
+
+
+def _owner(data: bytes) -> object:
+    """Return the tid that a bootstrap names; None for what another program wrote."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document.get("tid") if isinstance(document, dict) else None
 
 
 def bootstrap(fields: Mapping[str, Any], now: float) -> dict[str, Any]:

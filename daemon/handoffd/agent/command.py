@@ -4,6 +4,7 @@ It knows processes, not handoffs. The rule that must stay true: when `run` retur
 of the command's process group is running any more.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from handoffd.offspring import Offspring
 
 TERM_GRACE_S = 2.0
 """From SIGTERM to SIGKILL: time to hang up a line, short against a caller's patience of 15 s."""
+STOPPED = "listener_interrupted: the listener was stopped"
 TAIL_CHARS = 400
 """Of standard error, in the reason; with the rest of it this stays within 500."""
 
@@ -58,7 +60,7 @@ class Command:
 def _verdict(process: "subprocess.Popen[bytes]", timeout_s: float | None, wake: Wake) -> str | None:
     def must_end() -> str | None:
         wake.drain()
-        return "listener_interrupted: the listener was stopped" if wake.stopping else None
+        return STOPPED if wake.stopping else None
 
     end = Offspring(process, TAIL_CHARS, TERM_GRACE_S, _pass_on).watch(wake, must_end, timeout_s)
     if end.why is not None or end.code == 0:
@@ -68,5 +70,6 @@ def _verdict(process: "subprocess.Popen[bytes]", timeout_s: float | None, wake: 
 
 
 def _pass_on(chunk: bytes) -> None:
-    sys.stderr.buffer.write(chunk)
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # what nobody can read any more stops no work
+        sys.stderr.buffer.write(chunk)
+        sys.stderr.flush()

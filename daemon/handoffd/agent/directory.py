@@ -40,9 +40,10 @@ class Directories:
     def make(self) -> None:
         """Create what is missing, as every agent does. Raises NotADirectoryError, FileNotFoundError for the root."""
         if not self.root.is_dir():
-            raise FileNotFoundError(
-                errno.ENOENT, "there is no such directory; create it, or give another", str(self.root)
-            )
+            if self.root.exists():
+                raise NotADirectoryError(errno.ENOTDIR, "it is no directory; correct the name", str(self.root))
+            words = f"there is no such directory; correct the name, or make it: mkdir {self.root}"
+            raise FileNotFoundError(errno.ENOENT, words, str(self.root))
         for path in (self.handoff, self.claimed, self.archive, self.rejected):
             path.mkdir(DIRECTORY_MODE, exist_ok=True)
         flush(self.root)

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from handoffd.protocol.admission import PROTOCOL_VERSION, REQUIRED, admit
+from handoffd.protocol.admission import PROTOCOL_VERSION, REQUIRED, Inadmissible, admit
 from handoffd.protocol.moment import format_moment
 from handoffd.protocol.payload import Envelope
 from handoffd.protocol.signature import sign
@@ -37,6 +37,9 @@ def compose(draft: Draft, sender: str, secret: bytes, now: float) -> tuple[bytes
     taken = sorted({*REQUIRED, "context_summary"} & draft.extra.keys())
     if taken:
         raise ValueError(f"{taken[0]} has its own option; it cannot be an extra field")
+    if not 0 < draft.ttl_s <= MAX_TTL_LIMIT_S:  # here too: some numbers are no moment that could be written
+        words = f"the lifetime, initiated_at to expires_at, is {draft.ttl_s:g} s"
+        raise Inadmissible(f"{words}; it must be more than 0 and at most {MAX_TTL_LIMIT_S:g} s")
     fields = _fields(draft, sender, now)
     fields["hmac"] = sign(fields, secret)
     # The form existing agents write; readers and the HMAC depend on no spacing or order.

@@ -6,7 +6,7 @@ signed anew that was not signed with the same secret before, so a file that some
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,11 @@ class NotSigned(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """An earlier handoff: its exact bytes and the file they were found in. `others` are T of the same name."""
+    """An earlier handoff: its exact bytes and the file they were found in."""
 
     path: Path
     envelope: Envelope
     fields: Mapping[str, Any]
-    others: tuple[TransferId, ...]
 
     @property
     def tid(self) -> TransferId:
@@ -76,13 +75,21 @@ class Earlier:
         )
 
 
+class Several(Exception):
+    """More than one handoff bears this name; `found` are all of them, newest first."""
+
+    def __init__(self, found: Sequence[Earlier]) -> None:
+        super().__init__(f"{len(found)} handoffs bear this name")
+        self.found = tuple(found)
+
+
 _WRITTEN_ANEW = frozenset({*REQUIRED, "context_summary", "hmac", LINK_FIELD})
 
 
 def find_earlier(places: Directories, ident: str, secret: bytes) -> Earlier:
-    """Return the newest handoff of this T, prefix of T, handoff_id or path.
+    """Return the handoff of this T, prefix of T, handoff_id or path.
 
-    Raises NotFound, NotSigned, Inadmissible.
+    Raises NotFound, NotSigned, Several, Inadmissible.
     """
     named: dict[TransferId, Earlier] = {}
     altered: list[Path] = []
@@ -91,22 +98,24 @@ def find_earlier(places: Directories, ident: str, secret: bytes) -> Earlier:
         if not _is_meant(path, data, ident):
             continue
         if verify(data, secret):
-            earlier = _earlier(path, data, tuple(named))
+            earlier = _earlier(path, data)
             named[earlier.tid] = earlier
         else:
             altered.append(path)
+    if len(named) > 1:
+        raise Several(list(named.values())[::-1])
     if named:
-        return list(named.values())[-1]
+        return next(iter(named.values()))
     if altered:
         raise NotSigned(f"{altered[-1]} was signed with another secret, or rewritten since it was signed")
     raise NotFound(f"{ident}: no such handoff in handoff/, claimed/, archive/ or rejected/ of {places.root}")
 
 
-def _earlier(path: Path, data: bytes, others: tuple[TransferId, ...]) -> Earlier:
+def _earlier(path: Path, data: bytes) -> Earlier:
     fields = json.loads(data)
     pair = (str(fields.get("from_agent")), str(fields.get("to_agent")))
     envelope = admit(data, agents=pair, max_ttl_s=MAX_TTL_LIMIT_S, limit_bytes=PAYLOAD_LIMIT_BYTES)
-    return Earlier(path, envelope, fields, tuple(tid for tid in others if tid != envelope.tid))
+    return Earlier(path, envelope, fields)
 
 
 def _candidates(places: Directories, ident: str) -> Iterator[Path]:

@@ -36,6 +36,10 @@ from handoffd.protocol.timing import ROUTE_LIMIT_BYTES
 _HIDDEN = re.compile(r"\.(.+)\.([a-z0-9][a-z0-9_-]{0,62})\.[0-9a-f]{16}\.listen\Z")
 
 
+class Gone(FileNotFoundError):
+    """Somebody removed or moved a claimed file: there is nothing left to end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """A file this process has claimed and not yet ended."""
@@ -78,10 +82,16 @@ def put_back(places: Directories, hold: Hold) -> None:
 
 
 def end(places: Directories, hold: Hold, target: Path) -> None:
-    """Move the file to its last place, durably. Raises FileExistsError, and can then be called again."""
+    """Move the file to its last place, durably. Raises Gone, or FileExistsError and can then be called again."""
     # The visible link goes first: were it last, a crash between would leave a claim that has already ended.
     _hide(places, hold)
-    move(hold.path, target)
+    try:
+        move(hold.path, target)
+    except FileNotFoundError:
+        if os.path.lexists(hold.path):
+            raise  # it is the target's directory that is missing
+        hold.release()
+        raise Gone(errno.ENOENT, "gone: somebody removed or moved the claimed file", str(hold.path)) from None
     flush(target.parent, places.claimed)
     hold.release()
 
@@ -89,7 +99,7 @@ def end(places: Directories, hold: Hold, target: Path) -> None:
 def rewrite(places: Directories, hold: Hold, data: bytes) -> Hold:
     """Give the file other durable bytes and keep the claim, which is not shown any more."""
     _hide(places, hold)
-    part = hold.path.with_name(f"{hold.path.name}.tmp")
+    part = _rewritten(hold.path)
     part.unlink(missing_ok=True)
     write_new(part, data)
     lock = lock_file(part)
@@ -117,7 +127,13 @@ def recover(path: Path) -> Hold | None:
     except BlockingIOError:
         os.close(fd)
         raise
+    _rewritten(path).unlink(missing_ok=True)
     return _hold(FileName(found[1]), path, fd)
+
+
+def _rewritten(path: Path) -> Path:
+    """Return where the other bytes of a claim are before they take its place."""
+    return path.with_name(f"{path.name}.tmp")
 
 
 def shown_at(places: Directories, hold: Hold) -> Path | None:

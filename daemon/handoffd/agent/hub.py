@@ -80,9 +80,13 @@ class Hub:
         headers = {"Idempotency-Key": tid, "Content-Type": "application/json"}
         return self._told(self._ask("POST", "start", data, headers, patience_s=patience_s))
 
-    def poll(self, wait_s: float, patience_s: float = 0.0) -> Offered | None:
-        """Return the oldest payload that waits for this agent, None if none came. Seeing is not claiming."""
-        path = f"poll?{urlencode({'wait': f'{wait_s:g}'})}"
+    def poll(self, wait_s: float, patience_s: float = 0.0, agent: str | None = None) -> Offered | None:
+        """Return the oldest payload that waits for this agent, None if none came. Seeing is not claiming.
+
+        `agent`: the one that the token must be of. Raises Unreachable, Refused (403 for another one's token).
+        """
+        named = {} if agent is None else {"agent": agent}
+        path = f"poll?{urlencode({'wait': f'{wait_s:g}', **named})}"
         self._is_polling = True
         try:
             answer, data = self._ask("GET", path, limit_s=wait_s + CALL_S, patience_s=patience_s)
@@ -172,7 +176,7 @@ class Hub:
             self.close()
             if not fresh and not self._is_over():  # an idle connection that the hub has closed meanwhile
                 return self._try(method, path, body, headers, limit_s)
-            raise Unreachable(f"{self.name}: {str(error) or type(error).__name__}{self._hint(error)}") from None
+            raise Unreachable(f"{self.name}: {_words(error)}{self._hint(error)}") from None
         if answer.will_close:
             self.close()
         return answer, data
@@ -193,6 +197,10 @@ class Hub:
         return self._connection
 
     def _hint(self, error: Exception) -> str:
+        if isinstance(error, ConnectionRefusedError):
+            return "; does the daemon run there, and listen on this port?"
+        if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+            return "; that port speaks no TLS: name the one that does"
         plain = self._context is None and isinstance(error, http.client.HTTPException | ConnectionResetError)
         return "; if that port speaks TLS, write https://" if plain else ""
 
@@ -218,6 +226,11 @@ class Hub:
         if answer.headers.get("Handoffd-Tid") != tid or not is_transfer_id(tid):
             raise Unreachable(f"{self.name}: the bytes that came are not those of its Handoffd-Tid")
         return Offered(tid, data)
+
+
+def _words(error: Exception) -> str:
+    """Return what went wrong, without the number that some errors carry."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _segment(ident: str) -> str:

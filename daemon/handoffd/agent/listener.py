@@ -6,13 +6,14 @@ stay true: a claim is durable before its work begins, and work that a crash or a
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from handoffd.agent.bootstrap import withdraw_bootstrap, write_bootstrap
-from handoffd.agent.command import Command
-from handoffd.agent.hold import Hold
+from handoffd.agent.command import STOPPED, Command
+from handoffd.agent.hold import Gone, Hold
 from handoffd.agent.mailbox import Claim
 from handoffd.agent.wake import POLL_S, Wake
 from handoffd.protocol.payload import label
@@ -30,11 +31,15 @@ class Work:
 
     def do(self, claim: Claim, wake: Wake) -> str | None:
         """Return None when the handoff is completed, else the words of its rejection."""
+        if wake.stopping:
+            return STOPPED
         try:
             if self.state is not None:
                 write_bootstrap(self.state, claim.fields, claim.hold.tid, self.now())
         except FileExistsError:
             return "bootstrap_unread: an earlier bootstrap of this handoff_id has not been read yet"
+        except OSError as error:
+            return f"bootstrap_failed: {error.filename or self.state}: {error.strerror}"
         if self.command is None:
             return None
         words = self.command.run(claim.data, _environment(claim), claim.hold.lock, wake)
@@ -84,7 +89,8 @@ class Listener:
         while not self._wake.stopping:
             for hold in self._mailbox.interrupted():
                 self._work.undo(hold)
-                self._mailbox.reject(hold, INTERRUPTED)
+                with suppress(Gone):
+                    self._mailbox.reject(hold, INTERRUPTED)
             claim = self._mailbox.claim_next()
             if claim is None:
                 self._wake.wait(POLL_S)
@@ -96,10 +102,13 @@ class Listener:
 
     def _carry_out(self, claim: Claim) -> bool:
         words = self._work.do(claim, self._wake)
-        if words is None:
-            self._mailbox.complete(claim)
-        else:
-            self._mailbox.reject(claim, words)
+        try:
+            if words is None:
+                self._mailbox.complete(claim)
+            else:
+                self._mailbox.reject(claim, words)
+        except Gone:  # which the mailbox has told
+            return False
         return words is None
 
 

@@ -8,7 +8,8 @@ and nothing is claimed past its expiry.
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from handoffd.agent import hold as holds
 from handoffd.agent.directory import Directories, first_free, flush, names_for, write_new
 from handoffd.agent.draft import Draft, compose
-from handoffd.agent.hold import Hold
+from handoffd.agent.hold import Gone, Hold
 from handoffd.agent.proof import proven, secret_for
 from handoffd.agent.waiting import Waiting
 from handoffd.protocol.admission import Inadmissible
@@ -112,7 +113,7 @@ class Mailbox:
     def complete(self, claim: Claim, final: bytes | None = None) -> Path:
         """Move the handoff to `archive/`; `final` are its last bytes, such as the payload with more transcript.
 
-        Raises ValueError if `final` does not carry the handoff's own handoff_id and hmac.
+        Raises ValueError if `final` does not carry the handoff's own handoff_id and hmac, Gone.
         """
         envelope, hold = claim.envelope, claim.hold
         if final is not None:
@@ -121,18 +122,17 @@ class Mailbox:
             hold = holds.rewrite(self.places, hold, final)
         name = f"{int(self._now())}-{envelope.sender}-{envelope.to}-{envelope.handoff_id}.json"
         targets = names_for(self.places.archive, name, hold.tid)
-        path = first_free(targets, lambda path: holds.end(self.places, hold, path))
+        path = self._end(hold, targets, lambda path: holds.end(self.places, hold, path))
         self._told(Ended(envelope.handoff_id, envelope.sender, "", path))
         return path
 
     def reject(self, claim: Claim | Hold, words: str) -> Path:
-        """Move the handoff to `rejected/`, its reason beside it; at most 500 characters of it are kept."""
+        """Move the handoff to `rejected/`, its reason beside it; at most 500 characters of it are kept. Raises Gone."""
         hold = claim.hold if isinstance(claim, Claim) else claim
         kept = words[:REJECTION_WORDS_LIMIT]
         targets = names_for(self.places.rejected, hold.name, hold.tid)
-        path = first_free(targets, lambda path: self._reject_as(path, hold, kept))
-        found = route(hold.data)
-        self._told(Ended(found.handoff_id, found.sender, kept, path) if found else Ended(None, None, kept, path))
+        path = self._end(hold, targets, lambda path: self._reject_as(path, hold, kept))
+        self._tell(hold, kept, path)
         return path
 
     def interrupted(self) -> list[Hold]:
@@ -161,9 +161,21 @@ class Mailbox:
         try:
             envelope = proven(hold.data, found.sender, self.agent, self._secrets)
         except Inadmissible as refusal:
-            self.reject(hold, refusal.detail)
+            with suppress(Gone):  # which is told
+                self.reject(hold, refusal.detail)
             return None
         return Claim(hold, envelope, holds.shown_at(self.places, hold) or hold.path)
+
+    def _end(self, hold: Hold, targets: Iterable[Path], act: Callable[[Path], None]) -> Path:
+        try:
+            return first_free(targets, act)
+        except Gone as gone:
+            self._tell(hold, str(gone.strerror), hold.path)
+            raise
+
+    def _tell(self, hold: Hold, words: str, path: Path) -> None:
+        found = route(hold.data)
+        self._told(Ended(found.handoff_id, found.sender, words, path) if found else Ended(None, None, words, path))
 
     def _reject_as(self, path: Path, hold: Hold, words: str) -> None:
         reason = path.with_name(path.name + ".reason")
@@ -172,6 +184,7 @@ class Mailbox:
         flush(path.parent)
         try:
             holds.end(self.places, hold, path)
-        except FileExistsError:
-            reason.unlink(missing_ok=True)
+        except OSError as error:
+            if isinstance(error, FileExistsError) or not path.exists():
+                reason.unlink(missing_ok=True)  # it would explain another file of this name
             raise

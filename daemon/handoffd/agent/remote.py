@@ -20,6 +20,7 @@ from handoffd.agent.wake import Wake
 from handoffd.protocol.admission import Inadmissible
 from handoffd.protocol.name import AgentName, FileName, TransferId
 from handoffd.protocol.payload import REJECTION_WORDS_LIMIT, route
+from handoffd.protocol.reason import State, is_final
 
 PATIENCE_S = 300.0
 """For claim and end: a hub that is being restarted or moved is back by then; a restart of ours asks again."""
@@ -54,21 +55,39 @@ class Remote:
         self._left = [path for path in sorted(state.iterdir()) if _NAME.match(path.name)]
 
     def interrupted(self) -> list[Hold]:
-        """Take over the claims found at the start that nobody works on any more; reject them, never run them."""
-        recovered, busy = [], []
-        for path in self._left:
-            lock = lock_file(path)
-            if lock is None:
-                busy.append(path)
-            else:
-                recovered.append(_hold(path, lock, path.read_bytes()))
-        self._left = [path for path in busy if path.exists()]
-        return recovered
+        """Take over the claims left here that nobody works on any more; reject them, never run them.
+
+        A note may be older than its claim, and its claim be ended: what is not ours to reject is forgotten here.
+        """
+        left, self._left = self._left, []
+        return [hold for path in left if (hold := self._taken_over(path)) is not None]
+
+    def _taken_over(self, path: Path) -> Hold | None:
+        lock = lock_file(path)
+        if lock is None:
+            if path.exists():
+                self._left.append(path)
+            return None
+        hold = _hold(path, lock, path.read_bytes())
+        try:
+            state = self._state_of(hold)
+        except Unreachable as error:
+            self._warn(f"{hold.tid[:12]} may be claimed and was not ended, and the hub does not say: {error}")
+            hold.release()
+            self._left.append(path)
+            return None
+        if state is None:
+            _forget(hold)
+        elif state == State.COMPLETED:
+            self._close(hold, "")
+        else:
+            return hold
+        return None
 
     def claim_next(self) -> Claim | None:
         """Claim the oldest handoff that waits for this agent, waiting for one up to POLL_S; None if there was none."""
         try:
-            seen = self._hub.poll(POLL_S)
+            seen = self._hub.poll(POLL_S, agent=self.agent)
             claim = None if seen is None else self._claimed(seen)
         except Unreachable as error:
             self._note_silence(str(error))
@@ -82,13 +101,12 @@ class Remote:
 
     def complete(self, claim: Claim) -> None:
         """End it well."""
-        self._end(claim.hold, claim.envelope.sender, "")
+        self._end(claim.hold, None)
 
     def reject(self, claim: Claim | Hold, words: str) -> None:
         """End it with a reason; at most 500 characters of it are kept."""
         hold = claim.hold if isinstance(claim, Claim) else claim
-        found = route(hold.data)
-        self._end(hold, found.sender if found else None, words[:REJECTION_WORDS_LIMIT] or "rejected")
+        self._end(hold, words[:REJECTION_WORDS_LIMIT] or "rejected")
 
     def _claimed(self, seen: Offered) -> Claim | None:
         nonce = secrets.token_hex(16)
@@ -105,6 +123,10 @@ class Remote:
         except Refused:
             _forget(hold)
             raise
+        except Unreachable:
+            hold.release()
+            self._left.append(path)  # it may be ours by now: for `interrupted`
+            raise
         return self._examined(hold)
 
     def _examined(self, hold: Hold) -> Claim | None:
@@ -116,13 +138,28 @@ class Remote:
             return None
         return Claim(hold, envelope, hold.path)
 
-    def _end(self, hold: Hold, sender: str | None, words: str) -> None:
-        found = route(hold.data)
+    def _state_of(self, hold: Hold) -> State | None:
+        """Return how far it is, None if the hub has not given it to us: it still waits there, or another listener won.
+
+        Raises Unreachable.
+        """
         try:
-            if words:
-                self._hub.reject(hold.tid, words, self._patience_s())
-            else:
+            state = State(self._hub.get(hold.tid, self._patience_s())["state"])
+            if state == State.CLAIMED:
+                self._hub.accept(hold.tid, _nonce(hold.path), self._patience_s())  # again: the nonce knows its winner
+        except Refused as refused:
+            if refused.status not in (404, 409, 410):
+                raise
+            return State.CLAIMED if refused.status == 404 else None  # of 404 its end says the same, and is told
+        return state if state == State.CLAIMED or is_final(state) else None
+
+    def _end(self, hold: Hold, words: str | None) -> None:
+        """End it at the hub: with words it is rejected."""
+        try:
+            if words is None:
                 self._hub.complete(hold.tid, None, self._patience_s())
+            else:
+                self._hub.reject(hold.tid, words, self._patience_s())
         except Unreachable as error:
             # Its file stays: the next start of a listener ends it, as interrupted.
             self._warn(f"{hold.tid[:12]} has ended here and the hub does not know yet: {error}")
@@ -132,8 +169,12 @@ class Remote:
             if refused.status not in (404, 409):
                 raise
             words = words or f"the hub had ended it already: {refused.words}"
+        self._close(hold, words or "")
+
+    def _close(self, hold: Hold, words: str) -> None:
+        found = route(hold.data)
         _forget(hold)
-        self._told(Ended(found.handoff_id if found else None, sender, words, hold.path))
+        self._told(Ended(found.handoff_id if found else None, found.sender if found else None, words, hold.path))
 
     def _patience_s(self) -> float:
         return LAST_PATIENCE_S if self._wake.stopping else PATIENCE_S
@@ -156,6 +197,12 @@ def _hold(path: Path, lock: int, data: bytes) -> Hold:
     found = _NAME.match(path.name)
     assert found is not None
     return Hold(FileName(path.name), path, lock, data, TransferId(found[1]))
+
+
+def _nonce(path: Path) -> str:
+    found = _NAME.match(path.name)
+    assert found is not None
+    return found[2]
 
 
 def _forget(hold: Hold) -> None:

@@ -29,7 +29,7 @@ def read_secret(path: Path) -> bytes:
     except OSError as error:
         raise BadSecret(f"{path}: {error.strerror}") from error
     if fd is None:
-        raise BadSecret(f"{path}: no regular file that this user can read; write the pair secret into it (mode 0600)")
+        raise BadSecret(f"{path}: {_why_not(path)}")
     with open(fd, "rb") as file:
         _check_mode(path, os.fstat(fd).st_mode)
         secret = file.read(SECRET_LIMIT_BYTES + 1).rstrip(b"\r\n")
@@ -48,6 +48,14 @@ def read_secrets(arguments: Sequence[str]) -> Mapping[str, bytes]:
             raise BadSecret(f"two secret files for {'every sender' if key == ANYONE else key}; keep one")
         secrets[key] = read_secret(Path(file if equals else argument))
     return secrets
+
+
+def _why_not(path: Path) -> str:
+    if path.is_symlink():
+        return "it is a link; name the file itself"
+    if not path.exists():
+        return "there is no such file; write the secret into it (mode 0600)"
+    return "no regular file that this user can read; write the secret into it (mode 0600)"
 
 
 def _check_mode(path: Path, mode: int) -> None:

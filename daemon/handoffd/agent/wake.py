@@ -56,8 +56,10 @@ class Wake:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Stop on SIGTERM and SIGINT, wake on SIGIO, as long as the context lasts. Main thread only."""
+        """Stop on SIGTERM, SIGINT and SIGHUP, wake on SIGIO, as long as the context lasts. Main thread only."""
         handlers = {signal.SIGTERM: self._on_stop, signal.SIGINT: self._on_stop, signal.SIGIO: self._on_hint}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: it shall outlive its terminal
+            handlers[signal.SIGHUP] = self._on_stop
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         # A handler alone could run just before select and be slept over; the pipe is written by the C handler.
         writer = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)

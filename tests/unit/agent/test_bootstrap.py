@@ -68,6 +68,16 @@ def test_a_waiting_bootstrap_is_never_replaced(tmp_path: Path) -> None:
     assert json.loads(path.read_bytes())["reason"] == "first"
 
 
+def test_a_bootstrap_that_may_not_last_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("handoffd.agent.bootstrap.flush", fails)
+    with pytest.raises(PermissionError):
+        write_bootstrap(tmp_path, fields(), TID, TEN)
+    assert list((tmp_path / "handoffs").iterdir()) == []
+
+
 def test_an_unread_bootstrap_can_be_withdrawn_by_its_own_handoff_only(tmp_path: Path) -> None:
     path = write_bootstrap(tmp_path, fields(), TID, TEN)
     withdraw_bootstrap(tmp_path, fields()["handoff_id"], OTHER_TID)
@@ -79,3 +89,11 @@ def test_an_unread_bootstrap_can_be_withdrawn_by_its_own_handoff_only(tmp_path: 
 def test_a_bootstrap_that_was_read_is_nothing_to_withdraw(tmp_path: Path) -> None:
     withdraw_bootstrap(tmp_path, "never-written", TID)
     assert not (tmp_path / "handoffs").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000, b'{"tid": null}'])
+def test_what_another_program_wrote_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = write_bootstrap(tmp_path, fields(), TID, TEN)
+    path.write_bytes(content)
+    withdraw_bootstrap(tmp_path, fields()["handoff_id"], TID)
+    assert path.read_bytes() == content

@@ -1,8 +1,12 @@
+import io
 import os
+import select
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 from tests.fakes.leap import Leap
@@ -10,6 +14,7 @@ from tests.unit.agent.conftest import eventually
 
 from handoffd.agent.command import Command
 from handoffd.agent.wake import Wake
+from handoffd.offspring import Offspring
 
 
 def shell(script: str, timeout_s: float | None = None) -> Command:
@@ -116,9 +121,63 @@ def test_a_command_may_tidy_up_on_sigterm(wake: Wake, lock: int, tmp_path: Path)
     assert (tmp_path / "note").read_text() == "tidy\n"
 
 
+def test_others_of_the_group_may_tidy_up_after_its_leader_has_gone(wake: Wake, lock: int, tmp_path: Path) -> None:
+    stop_when(wake, tmp_path / "ready")
+    tidy = f"until grep -q ') Z' /proc/$$/stat; do sleep 0.02; done; echo tidy > {tmp_path}/note; exit 0"
+    script = f'(trap "{tidy}" TERM; touch {tmp_path}/ready; while :; do sleep 0.02; done) & wait'
+    assert shell(script).run(b"", {}, lock, wake) == "listener_interrupted: the listener was stopped"
+    assert (tmp_path / "note").read_text() == "tidy\n"
+
+
+def test_a_command_that_never_stops_to_talk_runs_out_of_time(
+    wake: Wake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handoffd.offspring.time", Leap(tmp_path / "ready"))
+    flood = f"touch {tmp_path}/ready; exec cat /dev/zero >&2"
+    process = subprocess.Popen(["/bin/sh", "-c", flood], stderr=subprocess.PIPE, start_new_session=True)
+
+    def hear(chunk: bytes) -> None:
+        """Take so long that the pipe holds more each time."""
+        eventually(lambda: is_readable(process.stderr) or not is_running(process.pid))
+
+    end = Offspring(process, 400, 2.0, hear).watch(wake, lambda: None, 30.0)
+    assert end.why == "timed_out: not done within 30 s"
+
+
+def test_a_time_longer_than_the_kernel_can_wait_is_a_time(wake: Wake, lock: int) -> None:
+    assert shell("exit 0", 1e12).run(b"", {}, lock, wake) is None
+
+
+def test_a_reader_of_standard_error_that_has_gone_stops_no_work(
+    wake: Wake, lock: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with io.TextIOWrapper(open(writer, "wb", buffering=0)) as gone:
+        monkeypatch.setattr("sys.stderr", gone)
+        assert shell("echo progress >&2; exit 0").run(b"", {}, lock, wake) is None
+
+
+def test_what_fails_in_here_leaves_no_command_behind(wake: Wake) -> None:
+    process = subprocess.Popen(["/bin/sh", "-c", "echo >&2; sleep 60"], stderr=subprocess.PIPE, start_new_session=True)
+
+    def fail(chunk: bytes) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Offspring(process, 400, 2.0, fail).watch(wake, lambda: None, None)
+    assert process.wait(10.0) == -signal.SIGKILL
+
+
 def test_the_lock_is_inherited_by_all_of_the_command(wake: Wake, lock: int, tmp_path: Path) -> None:
     shell(f"(readlink /proc/self/fd/{lock}) > {tmp_path}/seen").run(b"", {}, lock, wake)
     assert (tmp_path / "seen").read_text().strip() == str(tmp_path)
+
+
+def is_readable(pipe: IO[bytes] | None) -> bool:
+    """Whether a pipe holds something."""
+    assert pipe is not None
+    return bool(select.select([pipe], [], [], 0)[0])
 
 
 def stop_when(wake: Wake, ready: Path) -> None:

@@ -128,6 +128,18 @@ def test_a_rewritten_claim_stays_one_and_stays_locked(places: Directories) -> No
         recover(hold.path)
 
 
+def test_other_bytes_that_never_took_their_place_go_with_the_recovery(places: Directories) -> None:
+    put(places)
+    left = taken(places)
+    left.path.with_name(f"{left.path.name}.tmp").write_bytes(b"longer")
+    left.release()
+    hold = recover(left.path)
+    assert hold is not None
+    assert hold.data == b"data"
+    assert left.path.name in names(places.claimed)
+    assert f"{left.path.name}.tmp" not in names(places.claimed)
+
+
 def test_other_agents_and_other_hidden_files_are_not_ours(places: Directories) -> None:
     nonce = "0123456789abcdef"
     for name in (f".{X}.gordon.{nonce}.listen", ".a-0.json.tmp", f".{X}.alice.{nonce}.tmp", f".x.alice.{nonce}.listen"):

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.plain import port_without_tls
 
 from handoffd.agent import ANYONE, Draft, Ended, agent_name
 from handoffd.agent.address import BadAddress
+from handoffd.agent.bootstrap import write_bootstrap
 from handoffd.agent.draft import compose
 from handoffd.agent.hub import LAST_PAUSE_S, Hub, Refused, Unreachable
-from handoffd.agent.listener import INTERRUPTED
+from handoffd.agent.listener import INTERRUPTED, Listener, Work
 from handoffd.agent.remote import Remote
 from handoffd.agent.wake import Wake
 from handoffd.protocol.payload import transfer_id
@@ -159,6 +161,14 @@ def test_a_connection_that_the_hub_closed_meanwhile_costs_nothing(server: Server
     assert seen.data == DATA
 
 
+def test_a_port_without_tls_is_told_so() -> None:
+    with (
+        port_without_tls() as port,
+        pytest.raises(Unreachable, match="that port speaks no TLS: name the one that does"),
+    ):
+        Hub(f"https://127.0.0.1:{port}", "a-token").get(T, 0.0)
+
+
 def test_what_is_no_hub_is_not_believed(server: Server, hub: Hub) -> None:
     server.steps = [
         (200, {}, b"<html>"),
@@ -256,6 +266,15 @@ def box(hub: Hub, tmp_path: Path) -> Iterator[Callable[..., Box]]:
         one.wake.close()
 
 
+def interrupted(server: Server, box: Callable[..., Box]) -> Box:
+    """Return the box of a listener that comes after one that died."""
+    server.steps = [OFFER, OFFER]
+    claim = box().remote.claim_next()
+    assert claim is not None
+    claim.hold.release()
+    return box()
+
+
 def memory(tmp_path: Path) -> list[str]:
     return [path.name[:64] for path in (tmp_path / "state").iterdir()]
 
@@ -288,13 +307,87 @@ def test_what_a_crash_left_is_taken_over_once_nobody_works_on_it(
     second = box()
     assert second.remote.interrupted() == []  # the first one still holds the lock
     claim.hold.release()
+    server.steps = [told("claimed"), OFFER, told("rejected")]
     (left,) = second.remote.interrupted()
     assert (left.tid, left.data) == (T, DATA)
-    server.steps = [told("rejected")]
     second.remote.reject(left, INTERRUPTED)
+    nonces = {asked[2] for asked in server.asked if asked[1] == f"{T}/accept"}
+    assert len(nonces) == 1
     assert json.loads(server.asked[-1][2]) == {"reason": INTERRUPTED}
     assert memory(tmp_path) == []
     assert second.remote.interrupted() == []
+
+
+@pytest.mark.parametrize(
+    "answers", [[told("claimed"), problem(409, "already_claimed")], [told("published")]], ids=["another's", "nobody's"]
+)
+def test_what_a_crash_came_before_the_claim_of_is_not_rejected(
+    server: Server, box: Callable[..., Box], tmp_path: Path, answers: list[Step]
+) -> None:
+    left = interrupted(server, box)
+    server.steps = answers
+    assert left.remote.interrupted() == []
+    assert not [asked for asked in server.asked if asked[1] == f"{T}/reject"]
+    assert left.ended == []
+    assert memory(tmp_path) == []
+
+
+def test_what_a_crash_left_and_the_hub_has_forgotten_is_told(
+    server: Server, box: Callable[..., Box], tmp_path: Path
+) -> None:
+    left = interrupted(server, box)
+    server.steps = [problem(404, "not_found"), problem(404, "not_found")]
+    left.remote.reject(left.remote.interrupted()[0], INTERRUPTED)
+    assert left.ended[0].words == INTERRUPTED
+    assert memory(tmp_path) == []
+
+
+def test_what_a_crash_left_waits_for_a_hub_that_is_silent(
+    server: Server, box: Callable[..., Box], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handoffd.agent.remote.PATIENCE_S", 0.0)
+    left = interrupted(server, box)
+    server.steps = [None, None]
+    assert left.remote.interrupted() == []
+    assert "the hub does not say" in left.warned[0]
+    assert memory(tmp_path) == [T]
+    server.steps = [told("claimed"), OFFER]
+    assert [hold.tid for hold in left.remote.interrupted()] == [T]
+
+
+def test_what_was_completed_before_the_crash_is_not_told_as_rejected_for_it(
+    server: Server, box: Callable[..., Box], tmp_path: Path
+) -> None:
+    left = interrupted(server, box)
+    server.steps = [told("completed")]
+    assert left.remote.interrupted() == []
+    assert [one.words for one in left.ended] == [""]
+    assert memory(tmp_path) == []
+
+
+def test_the_bootstrap_of_another_listener_that_won_is_left_alone(
+    server: Server, box: Callable[..., Box], tmp_path: Path
+) -> None:
+    left = interrupted(server, box)
+    bootstrap = write_bootstrap(tmp_path, json.loads(DATA), T, 1_795_168_800.0)
+    server.steps = [told("claimed"), problem(409, "already_claimed"), problem(401, "unauthorized")]
+    with pytest.raises(Refused):
+        Listener(left.remote, Work(lambda: 0.0, state=tmp_path), left.wake).run()
+    assert bootstrap.exists()
+
+
+def test_a_claim_whose_answer_never_came_is_found_by_the_same_listener(
+    server: Server, box: Callable[..., Box], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handoffd.agent.remote.PATIENCE_S", 0.0)
+    monkeypatch.setattr("handoffd.agent.remote.SILENCE_S", 0.0)
+    server.steps = [OFFER, None, None]
+    one = box()
+    assert one.remote.claim_next() is None
+    server.steps = [told("claimed"), OFFER, told("rejected")]
+    one.remote.reject(one.remote.interrupted()[0], INTERRUPTED)
+    assert one.ended[0].words == INTERRUPTED
+    assert memory(tmp_path) == []
 
 
 @pytest.mark.parametrize("status", [404, 409])

@@ -39,6 +39,16 @@ def test_another_exit_code_rejects_with_the_words(world: World, wake: Wake) -> N
     assert (world.names("archive"), world.names("claimed")) == ([], [])
 
 
+def test_a_claim_that_the_command_removed_ends_no_listener(world: World, wake: Wake, tmp_path: Path) -> None:
+    script = f"test -e {tmp_path}/ran || {{ touch {tmp_path}/ran; rm {world.root}/claimed/.*.listen; }}"
+    world.send()
+    world.send()
+    stop_when(wake, lambda: world.names("archive"))
+    Listener(world.mailbox("alice"), work(world, script), wake).run()
+    assert ["gone" in ended.words for ended in world.ended] == [True, False]
+    assert world.names("claimed") == []
+
+
 def test_a_time_out_rejects(world: World, wake: Wake) -> None:
     world.send()
     assert once(world, work(world, "sleep 60", timeout_s=0.2), wake) is False
@@ -125,6 +135,23 @@ def test_a_stop_rejects_what_is_being_done_and_ends(world: World, wake: Wake, tm
     stop_when(wake, (tmp_path / "ready").exists)
     assert Listener(world.mailbox("alice"), work(world, f"touch {tmp_path}/ready; sleep 60"), wake).run() is False
     assert reason(world) == "listener_interrupted: the listener was stopped"
+
+
+def test_what_was_claimed_as_the_stop_came_is_not_begun(world: World, wake: Wake, tmp_path: Path) -> None:
+    world.send()
+    claim = world.mailbox("alice").claim_next()
+    assert claim is not None
+    wake.stop()
+    words = work(world, f"touch {tmp_path}/ran", state=tmp_path).do(claim, wake)
+    assert words == "listener_interrupted: the listener was stopped"
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "handoffs").exists()
+
+
+def test_a_bootstrap_that_cannot_be_written_rejects_with_why(world: World, wake: Wake, tmp_path: Path) -> None:
+    world.send()
+    assert once(world, work(world, "true", state=tmp_path / "gone"), wake) is False
+    assert reason(world) == f"bootstrap_failed: {tmp_path}/gone/handoffs: No such file or directory"
 
 
 def test_a_stop_while_waiting_ends_with_nothing(world: World, wake: Wake) -> None:

@@ -1,14 +1,18 @@
+import errno
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.agent.conftest import SECRET, TEN, World
 
-from handoffd.agent import Claim, Draft, Ended, Mailbox, agent_name
+from handoffd.agent import Claim, Draft, Ended, Gone, Mailbox, agent_name
 from handoffd.agent.hold import holds_left
 from handoffd.protocol.signature import verify
+
+Ending = Callable[[Mailbox, Claim], object]
 
 
 def claimed(mailbox: Mailbox) -> Claim:
@@ -168,6 +172,61 @@ def test_a_rejected_handoff_lies_beside_its_reason(world: World) -> None:
     assert reason.startswith("line busy: x")
     assert len(reason.strip()) == 500
     assert world.names("claimed") == []
+
+
+def test_a_rejection_that_fails_leaves_no_reason_and_can_be_repeated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send()
+    alice = world.mailbox("alice")
+    claim = claimed(alice)
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("handoffd.agent.hold.move", full)
+        with pytest.raises(OSError, match="No space left"):
+            alice.reject(claim, "busy")
+    assert world.names("rejected") == []
+    assert Path(f"{alice.reject(claim, 'busy')}.reason").read_text() == "busy\n"
+
+
+@pytest.mark.parametrize("end", [Mailbox.complete, lambda alice, claim: alice.reject(claim, "busy")])
+def test_a_claim_that_somebody_removed_is_told_and_leaves_nothing(world: World, end: Ending) -> None:
+    world.send()
+    alice = world.mailbox("alice")
+    claim = claimed(alice)
+    claim.hold.path.unlink()
+    with pytest.raises(Gone):
+        end(alice, claim)
+    assert world.ended[0].words == "gone: somebody removed or moved the claimed file"
+    assert world.names("claimed") == world.names("rejected") == world.names("archive") == []
+
+
+def test_a_missing_directory_is_no_missing_claim(world: World) -> None:
+    world.send()
+    alice = world.mailbox("alice")
+    claim = claimed(alice)
+    (world.root / "archive").rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        alice.complete(claim)
+    assert type(caught.value) is FileNotFoundError
+    assert claim.hold.path.exists()
+
+
+def test_a_rejection_that_has_taken_place_keeps_its_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Path) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    world.send()
+    alice = world.mailbox("alice")
+    claim = claimed(alice)
+    monkeypatch.setattr("handoffd.agent.hold.flush", fails)
+    with pytest.raises(OSError, match="Too many open files"):
+        alice.reject(claim, "busy")
+    (rejected,) = [name for name in world.names("rejected") if name.endswith(".json")]
+    assert (world.root / "rejected" / f"{rejected}.reason").read_text() == "busy\n"
 
 
 def test_rejections_of_one_name_keep_their_own_reasons(world: World) -> None:

@@ -1,8 +1,10 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from tests.unit.agent.conftest import eventually
 
 from handoffd.agent.wake import Wake
@@ -30,13 +32,31 @@ def test_patience_ends_a_wait_without_a_stop(wake: Wake) -> None:
     assert not wake.stopping
 
 
-def test_sigterm_and_sigint_stop(wake: Wake) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+@pytest.fixture
+def hang_ups() -> Iterator[None]:
+    """Let SIGHUP come, whoever started this process or ran in it before has had it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_ups")
+def test_sigterm_sigint_and_sighup_stop(wake: Wake) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         wake.stopping = False
         with wake.signals():
             os.kill(os.getpid(), number)
             wake.wait(LONG_S)
             eventually(lambda: wake.stopping)
+
+
+def test_a_hang_up_that_was_ignored_at_the_start_stays_so(wake: Wake) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with wake.signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_handlers_of_before_come_back(wake: Wake) -> None:
