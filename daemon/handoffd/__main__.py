@@ -6,12 +6,15 @@ neither typer nor rich, and every error is one line that begins with `handoffd: 
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-EXIT_FAILED, EXIT_USAGE, EXIT_PERMISSION, EXIT_INTERRUPTED = 1, 2, 77, 130
+from handoffd.output import OutputFailed, ReaderLeft, drop, guarded, nowhere, whispering
+
+EXIT_FAILED, EXIT_USAGE, EXIT_PERMISSION, EXIT_INTERRUPTED, EXIT_READER_LEFT = 1, 2, 77, 130, 141
 DEBUG_VARIABLE = "HANDOFFD_DEBUG"
 
 
@@ -26,18 +29,28 @@ class _Parser(argparse.ArgumentParser):
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
+    sys.stderr = whispering(sys.stderr)
+    if sys.stdout is None and sys.argv[1:2] != ["run"]:  # as after >&-: what a command tells would be lost, and a claim
+        _say("standard output is closed; redirect it, to /dev/null if nobody reads it")
+        sys.exit(EXIT_USAGE)
+    sys.stdout = guarded(sys.stdout or nowhere())
     sys.exit(outcome(sys.argv[1:]))
 
 
 def outcome(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; whatever goes wrong is said on standard error."""
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a listing left; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderLeft:
+        drop(sys.stdout)
+        return EXIT_READER_LEFT
+    except OutputFailed as error:
+        drop(sys.stdout)
+        _say(f"standard output: {error}; what was to be told is not complete: send it where there is room")
         return EXIT_FAILED
     except _Usage as error:
         _say(str(error))
@@ -63,6 +76,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    # Until the loop serves it: what is yet to be read is new enough. First of all: to load the daemon takes a while.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     parser = _Parser("handoffd run", description="Carry handoffs until told to stop.")
     parser.add_argument("--config", type=Path, help="configuration file (default: see `handoffd --help`)")
     named = parser.parse_args(arguments).config
@@ -73,7 +88,7 @@ def _run(arguments: Sequence[str]) -> int:
         return run(locate(named, os.environ))
     except ConfigError as error:
         _say(str(error))
-        return EXIT_USAGE
+        return EXIT_PERMISSION if error.closed else EXIT_USAGE
 
 
 def _say(text: str) -> None:

@@ -5,10 +5,12 @@ never read to decide anything. The rule that must stay true: nothing in here can
 OSError leaves it, nothing is fsynced, and what could not be written is counted and told later (docs/journal.md).
 """
 
+import errno
 import itertools
 import json
 import logging
 import os
+import stat
 import threading
 from collections import deque
 from contextlib import suppress
@@ -124,10 +126,13 @@ class Journal:
     def _open_with_room(self, size: int) -> int:
         # Opened for each flush: then a file that was deleted or rotated by somebody else needs no further thought.
         descriptor = os.open(self._path, _FLAGS, _MODE)
-        held = os.fstat(descriptor).st_size
-        if held == 0 or held + size <= self._max_bytes:
+        status = os.fstat(descriptor)
+        is_file, held = stat.S_ISREG(status.st_mode), status.st_size
+        if is_file and (held == 0 or held + size <= self._max_bytes):
             return descriptor
         os.close(descriptor)
+        if not is_file:  # a FIFO would swallow lines, or wait for a reader
+            raise OSError(errno.EINVAL, "not a regular file", str(self._path))
         self._rotate()
         return os.open(self._path, _FLAGS, _MODE)
 

@@ -76,7 +76,10 @@ def test_each_shell_accepts_its_script(shell: str, tmp_path: Path, capsys: pytes
 
 def test_a_shell_nobody_wrote_a_script_for_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["completion", "tcsh"]) == 2
-    assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err
+    assert (
+        "'shell': 'tcsh' is not one of 'bash', 'zsh', 'fish'; see `handoffd completion --help`"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.fixture

@@ -93,6 +93,43 @@ def test_the_root_and_its_directories_are_made_for_a_group(bob):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o2770
 
 
+def test_a_root_that_was_not_there_is_told_of(bob, capsys):
+    bob.init()
+    lines = capsys.readouterr().out.splitlines()
+    assert f"made {bob.root}  (the root: it was not there)" in lines
+    assert f"made {bob.root / 'handoff'}" in lines
+
+
+def test_of_a_root_in_use_what_was_missing_is_told_alone(bob, capsys):
+    for name in ("handoff", "claimed", "archive"):
+        (bob.root / name).mkdir(parents=True)
+    bob.init()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("made ")]
+    assert lines == [f"made {bob.root / 'rejected'}"]
+
+
+def test_a_place_where_nothing_can_be_made_is_named(bob, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert outcome(["init", "--dir", str(tmp_path / "file/etc"), "--host", "bob-vm", "--root", str(bob.root)]) == 1
+    words = f"handoffd: {tmp_path / 'file'}: File exists; name another place with --dir or --root"
+    assert capsys.readouterr().err.splitlines() == [words]
+
+
+def test_after_a_root_that_cannot_be_made_another_may_be_named(bob, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    words = ["init", "--dir", str(bob.config), "--host", "bob-vm", "--root"]
+    assert outcome([*words, str(tmp_path / "file/shared")]) == 1
+    assert capsys.readouterr().err.endswith("; name another place with --dir or --root\n")
+    assert outcome([*words, str(bob.root)]) == 0
+
+
+def test_a_configuration_that_is_there_is_refused_before_a_root_is_made(bob, tmp_path):
+    bob.init()
+    words = ["init", "--dir", str(bob.config), "--host", "bob-vm", "--root", str(tmp_path / "mistyped")]
+    assert outcome(words) == 1
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_a_root_in_use_keeps_its_permissions_and_files(bob):
     (bob.root / "handoff").mkdir(parents=True)
     (bob.root / "handoff").chmod(0o755)
@@ -174,7 +211,7 @@ def test_a_single_file_in_the_way_stops_all_of_it(bob, capsys):
         (("--agent", "../eve"), "'../eve' is not a legal agent name"),
         (("--agent", "bob"), "bob also lives at this host"),
         (("--agent", "handoffd-canary"), "is reserved"),
-        (("--listen-port", "70000"), "70000 is out of range"),
+        (("--listen-port", "70000"), "Invalid value for '--listen-port'"),
         (("--listen-port", "http"), "--listen-port"),
         (("--peer", "alice-vm"), "needs --peer-url"),
         (("--peer-url", "https://x"), "--peer NAME"),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.unit.handmade import QUEUED, RECEIPT, SENT, Ground, T, X, payload
+from tests.unit.handmade import HANDOFF_ID, QUEUED, RECEIPT, SENT, Ground, T, X, payload
 
 from handoffd.cli import invoke
 from handoffd.custody import layout
@@ -191,6 +191,20 @@ def test_what_this_host_received_is_not_its_to_withdraw(ground: Ground, capsys: 
     ground.put(RECEIPT)
     assert run(ground) == 1
     assert "not sent by this host" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["reject", "resolve"])
+def test_a_name_that_two_handoffs_bear_changes_neither(
+    ground: Ground, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    other = payload(resume_hint="a second call within the second")
+    ground.put(QUEUED)
+    ground.put(f"relay/outbox/alice-vm/{transfer_id(other)}~{X}", other)
+    assert invoke([verb, HANDOFF_ID, "--yes", "--root", str(ground.root)]) == 2
+    err = capsys.readouterr().err
+    assert f"2 handoffs answer to {HANDOFF_ID}, and nothing was changed; name one by its T: " in err
+    assert f"{T[:12]} (queued)" in err
+    assert f"{transfer_id(other)[:12]} (queued)" in err
 
 
 def test_resolve_asks_first_and_changes_nothing_unasked(

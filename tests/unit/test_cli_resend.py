@@ -143,16 +143,22 @@ def test_what_is_not_there_is_told_with_what_may_be_the_matter(root: Path, capsy
     assert "still on its way is in relay/" in capsys.readouterr().err
 
 
-def test_of_two_with_one_name_the_newest_is_taken(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_two_with_one_name_neither_is_sent_until_one_is_named_by_its_t(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clocked = Mailbox(root, agent_name("bob"), {ANYONE: SECRET}, now=lambda: 1_795_168_800.0)
     tids = []
-    for second, reason in enumerate(("old", "new")):
+    for second, (reason, place) in enumerate((("old", "rejected"), ("new", "archive"))):
         path = clocked.write_handoff(Draft(to="alice", reason=reason, caller_hash="0011223344556677")).path
         tids.append(transfer_id(path.read_bytes()))
-        os.utime(path.rename(root / "rejected" / f"{reason}.json"), (second, second))
-    assert run(root, "1795168800-bob-alice-0011223344556677", "--yes") == 0
-    assert only(root)["reason"] == "new"
-    assert f"others: {tids[0][:12]}" in capsys.readouterr().err
+        os.utime(path.rename(root / place / f"{reason}.json"), (second, second))
+    assert run(root, "1795168800-bob-alice-0011223344556677", "--yes") == 2
+    assert os.listdir(root / "handoff") == []
+    told = capsys.readouterr().err
+    assert told.startswith("handoffd: 2 handoffs answer to 1795168800-bob-alice-0011223344556677, and nothing was")
+    assert told.endswith(f"name one by its T: {tids[1][:12]} (archive), {tids[0][:12]} (rejected)\n")
+    assert run(root, tids[0][:12], "--yes") == 0
+    assert only(root)["reason"] == "old"
 
 
 def test_the_journal_gets_a_line_where_there_is_one(root: Path) -> None:

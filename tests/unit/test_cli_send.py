@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 
+from handoffd.__main__ import outcome
 from handoffd.agent import AgentName, Mailbox
 from handoffd.cli import invoke, send
 from handoffd.cli.failure import ExitCode, Failure
@@ -144,6 +145,59 @@ def test_wait_tells_rejection(run: Send, root: Path, capsys: pytest.CaptureFixtu
     assert "\x1b" not in said
 
 
+def test_a_directory_that_is_not_there_is_not_made(run: Send, root: Path) -> None:
+    root.rmdir()
+    assert refusal(run) == f"{root}: there is no such directory; correct the name, or make it: mkdir {root}"
+    assert not root.exists()
+
+
+def test_a_directory_of_other_things_is_no_root_until_somebody_makes_it_one(run: Send, root: Path) -> None:
+    (root / "photos").mkdir()
+    words = refusal(run)
+    assert words.startswith(f"{root} is not a directory that agents share: it holds other things, and no handoff/;")
+    assert os.listdir(root) == ["photos"]
+    *_, remedy = words.split(": ")
+    assert remedy == f"mkdir {root}/handoff"
+    (root / "handoff").mkdir()
+    assert run() == ExitCode.OK
+
+
+def test_a_directory_inside_of_a_root_is_not_made_one(run: Send, root: Path) -> None:
+    assert run() == ExitCode.OK
+    words = refusal(run, "--root", str(root / "claimed"))
+    assert words == f"{root}/claimed lies inside of a shared directory; give that one: --root {root}"
+    assert os.listdir(root / "claimed") == []
+
+
+@pytest.mark.parametrize("name", ["handoff", "relay"])
+def test_a_new_root_may_be_called_like_a_part_of_one(
+    run: Send, root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = root / name
+    new.mkdir()
+    assert run("--root", str(new)) == ExitCode.OK
+    assert os.listdir(root) == [name]
+    (root / "claimed").mkdir()
+    (root / "archive").mkdir()
+    monkeypatch.chdir(root / "archive")
+    assert refusal(run, "--root", ".") == f". lies inside of a shared directory; give that one: --root {root}"
+
+
+def test_a_root_that_may_be_entered_and_not_listed_serves(
+    run: Send, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listdir = os.listdir
+
+    def closed(place: Path) -> list[str]:
+        if place == root:
+            raise PermissionError(13, "Permission denied", str(place))
+        return listdir(place)
+
+    assert run() == ExitCode.OK
+    monkeypatch.setattr(os, "listdir", closed)
+    assert run() == ExitCode.OK
+
+
 @pytest.mark.parametrize(("place", "state"), [("handoff", "written"), ("claimed", "claimed"), ("elsewhere", "taken")])
 def test_wait_without_an_outcome_says_where_it_is(
     run: Send, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str, state: str
@@ -167,8 +221,9 @@ def test_wait_without_an_outcome_says_where_it_is(
         (["--to", "../alice"], "--to"),
         (["--to", "bob"], "the same"),
         (["--ttl-s", "-1"], "expires_at"),
-        (["--ttl-s", "nan"], "nothing was written"),
-        (["--ttl-s", "1e300"], "nothing was written"),
+        (["--ttl-s", "nan"], "nothing was written: the lifetime, initiated_at to expires_at, is nan s"),
+        (["--ttl-s", "inf"], "is inf s; it must be more than 0 and at most 604800 s"),
+        (["--ttl-s", "1e300"], "is 1e+300 s; it must be more than 0 and at most 604800 s"),
         (["--caller-hash", "xyz"], "caller_hash"),
         (["--caller", "x", "--caller-hash", "b275013166a65f69"], "--caller-hash"),
         (["--field", "urgent"], "NAME=JSON"),
@@ -271,3 +326,37 @@ def test_a_receiver_that_the_configuration_does_not_know_is_warned_of(
     assert invoke(["send", "--config", str(where / "handoffd.yaml"), *words]) == 0
     assert (f"no agent is called {to} in" in capsys.readouterr().err) is warned
     assert len(list((tmp_path / "shared/handoff").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--reason", "\udcff"], "--reason: it is not UTF-8; give text"),
+        (["--summary", "\udcff"], "--summary: it is not UTF-8; give text"),
+        (["--field", "a=NaN"], "--field a: 'NaN' is not JSON"),
+        (["--field", "a=1e999"], "--field a: '1e999' is not JSON"),
+        (["--field", 'a="\\ud800"'], "--field a: "),
+        (["--field", "a=1", "--field", "a=2"], "--field a: given twice; keep one"),
+        (["--transcript", "/dev/zero"], "--transcript /dev/zero: it has more than 1048576 bytes"),
+        (["--transcript", "/dev/null"], "--transcript /dev/null: it has nothing in it"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_by_its_option(run: Send, root: Path, words: list[str], named: str) -> None:
+    assert refusal(run, *words).startswith(named)
+    assert not (root / "handoff").exists()
+
+
+@pytest.mark.parametrize("time", ["nan", "inf", "-1"])
+def test_a_time_that_is_none_is_refused_before_anything_is_written(
+    root: Path, secret: Path, time: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--root", str(root), "--from", "bob", "--to", "alice", "--secret-file", str(secret)]
+    assert outcome(["send", *words, "--wait", "--timeout-s", time]) == ExitCode.USAGE
+    assert "--timeout-s" in capsys.readouterr().err
+    assert not (root / "handoff").exists()
+
+
+def test_a_file_in_the_place_of_a_root_is_told_as_one(run: Send, root: Path) -> None:
+    file = root / "file"
+    file.touch()
+    assert refusal(run, "--root", str(file)) == f"{file}: it is no directory; correct the name"

@@ -1,5 +1,6 @@
 """`ls`, `show`, `trace` and `events` over roots made by hand, with no daemon anywhere."""
 
+import importlib
 import json
 import os
 import pwd
@@ -31,6 +32,7 @@ from tests.unit.handmade import (
     payload,
 )
 
+from handoffd.__main__ import outcome
 from handoffd.cli import events, ls, show, trace
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.cli.picture import duration, printable, table
@@ -91,6 +93,22 @@ def test_ls_of_an_empty_root_says_so(handoffd):
     assert handoffd("ls") == ["nothing is open, and nothing has ended yet that fits"]
 
 
+def test_a_directory_called_like_a_handoff_hides_no_other(ground, handoffd, handoffd_json):
+    ground.put(SENT)
+    (ground.root / "handoff/d.json").mkdir()
+    assert [entry["tid"] for entry in handoffd_json("ls")] == [T]
+    assert handoffd_json("show", HANDOFF_ID)["tid"] == T
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["ls", "--limit", str(1 << 63)], ["events", "--limit", str(1 << 63)], ["status", "--watch", "--interval", "inf"]],
+)
+def test_a_number_that_nothing_could_be_done_with_is_refused_by_its_option(ground, words, capsys):
+    assert outcome([*words, "--root", str(ground.root)]) == ExitCode.USAGE
+    assert f"'{words[-2]}'" in capsys.readouterr().err
+
+
 def test_ls_puts_the_oldest_open_first_and_the_last_ended_after_them(ground, handoffd_json):
     for number, seconds in ((1, 300), (2, 100), (3, 200)):
         data = payload(f"open-{number}")
@@ -130,6 +148,52 @@ def test_ls_shows_few_of_many_and_says_that_there_are_more(ground, handoffd_json
     assert len(handoffd_json("ls", "--limit", "3")) == 6
     assert len(handoffd_json("ls")) == 15 + ls.ENDED_LIMIT
     assert len(handoffd_json("ls", "--all")) == 30
+
+
+def test_ls_and_show_tell_of_what_was_never_taken(ground, handoffd, handoffd_json):
+    ended = payload(resume_hint="taken")
+    ground.end(Reason.COMPLETED, State.COMPLETED, ended)
+    ground.refuse()
+    ground.put("rejected/of-an-agent.json.reason", b"wrong department")
+    assert {entry["tid"] for entry in handoffd_json("ls")} == {T, transfer_id(ended)}
+    for ident in (T, T[:12]):
+        document = handoffd_json("show", ident)
+        assert (document["tid"], document["state"], document["to"]) == (T, "refused", "carol")
+        assert {each["path"] for each in document["files"]} == {f"rejected/{X}", f"rejected/{X}.reason"}
+    assert "nobody knows to_agent 'carol'" in "\n".join(handoffd("show", T))
+
+
+def test_what_was_never_taken_has_no_peer(ground, handoffd, handoffd_json):
+    ground.refuse()
+    assert handoffd("ls")[1].split()[-2:] == ["-", T[:12]]
+    assert handoffd_json("ls", "--peer", ground.host) == []
+    document = handoffd_json("show", T)
+    assert (document["peer"], document["role"]) == (None, "local")
+    assert "route      bob -> carol; in no daemon's custody" in handoffd("show", T)
+
+
+def test_what_was_handed_over_twice_and_never_taken_is_one(ground, handoffd, handoffd_json):
+    ground.refuse()
+    reason = ground.root / f"rejected/{X}.reason"
+    ground.put("rejected/again.json.reason", reason.read_bytes())
+    assert [entry["tid"] for entry in handoffd_json("ls")] == [T]
+    assert handoffd_json("show", T)["tid"] == T
+
+
+def test_ls_reads_no_reason_that_is_older_than_all_it_shows(ground, handoffd_json):
+    ground.refuse()
+    os.utime(ground.root / f"rejected/{X}.reason", (1.0, 1.0))
+    ground.end(Reason.COMPLETED, State.COMPLETED, payload(resume_hint="newer"))
+    assert [entry["state"] for entry in handoffd_json("ls", "--limit", "1")] == ["completed"]
+    assert [entry["state"] for entry in handoffd_json("ls")] == ["completed", "refused"]
+    assert list(ground.reading.newest_reasons(since_s=2.0)) == []
+
+
+def test_an_outcome_is_told_once_whatever_reason_lies_beside_it(ground, handoffd_json):
+    ground.refuse()
+    ground.end(Reason.COMPLETED, State.COMPLETED)
+    (entry,) = handoffd_json("ls")
+    assert entry["state"] == handoffd_json("show", T)["state"] == "completed"
 
 
 def test_ls_says_on_standard_error_what_it_left_out(ground, capsys):
@@ -261,8 +325,13 @@ def test_a_payload_that_is_no_json_is_shown_by_its_size(ground, handoffd_json):
 # ---------------------------------------------------------------- trace
 
 
-def ended_over_two_hosts(ground: Ground, *, offset_ms: int | None = 90_000, journal: bool = True) -> None:
-    """A whole life as the sender holds it: alice-vm's clock is offset_ms ahead, edges are by her clock."""
+def ended_over_two_hosts(
+    ground: Ground, *, offset_ms: int | None = 90_000, journal: bool = True, known_ms: int = 2
+) -> None:
+    """A whole life as the sender holds it: alice-vm's clock is offset_ms ahead, edges are by her clock.
+
+    `known_ms`: how long after it happened this host wrote that it knew.
+    """
 
     def at_peer(after_ms: int) -> str:
         return format_moment(START_S + (after_ms + (offset_ms or 0)) / 1000)
@@ -278,7 +347,7 @@ def ended_over_two_hosts(ground: Ground, *, offset_ms: int | None = 90_000, jour
         ground.note("started", 0, peer="alice-vm", file=X, role="sender")
         for state, after_ms in happened.items():
             known = {"role": "sender", "peer": "alice-vm", "state": state, "peer_at": at_peer(after_ms)}
-            ground.note(state, after_ms + 2, clock_offset_ms=offset_ms, **known)
+            ground.note(state, after_ms + known_ms, clock_offset_ms=offset_ms, **known)
 
 
 def test_trace_tells_both_hosts_story_in_this_hosts_time(ground, handoffd_json):
@@ -307,6 +376,23 @@ def test_trace_prints_one_line_for_each_step_and_the_clock_it_used(ground, hando
         r"clock: alice-vm is 90000 ms ahead of this host, measured 20.*Z; its times are corrected", lines[8]
     )
     assert len(lines) == 9
+
+
+@pytest.mark.parametrize(
+    ("known_ms", "words"),
+    [
+        (1_500, "1,500 ms later"),
+        (1, "1 ms later"),
+        (0, "at once"),
+        (-1, "at once"),
+        (-trace.ROUNDING_MS, "at once"),
+        (-30, "at once; the measured offset is wrong by at least 30 ms"),
+    ],
+)
+def test_trace_never_calls_what_is_known_too_early_later(ground, handoffd, known_ms, words):
+    ended_over_two_hosts(ground, known_ms=known_ms)
+    (claimed,) = (line for line in handoffd("trace", T) if " claimed " in line)
+    assert claimed.endswith(f"  claimed      (known here {words})")
 
 
 def test_trace_without_a_journal_tells_what_the_outcome_holds(ground, handoffd_json):
@@ -371,7 +457,7 @@ def test_trace_tells_what_the_journal_remembers_of_a_forgotten_handoff(ground, h
     ground.note("expired", 60_000, role="sender", state="expired", reason="expired")
     lines = handoffd("trace", HANDOFF_ID)
     assert lines[0] == f"{HANDOFF_ID}  bob -> alice  expired"
-    assert lines[-1] == "files: none left on this host; this is what the journal remembers"
+    assert lines[-1] == "files: none in handoff/ or relay/ of this host any more; this is what the journal remembers"
 
 
 def test_trace_keeps_two_handoffs_of_one_handoff_id_apart(ground, handoffd_json):
@@ -427,7 +513,13 @@ def test_a_span_counts_back_from_now():
     assert [events.since_s(span, 100_000.0) for span in ("30s", "10m", "2h", "1d")] == [99_970, 99_400, 92_800, 13_600]
 
 
-@pytest.mark.parametrize("since", ["yesterday", "10", "10w", "2026-11-20", "2026-11-20T10:00:00"])
+def test_a_span_longer_than_time_itself_begins_with_it(ground, handoffd):
+    ground.note("started", 0)
+    assert events.since_s("999999999999d", 100_000.0) == 0
+    assert len(handoffd("events", "--since", "999999999999d")) == 1
+
+
+@pytest.mark.parametrize("since", ["yesterday", "1" * 5_000 + "d", "10", "10w", "2026-11-20", "2026-11-20T10:00:00"])
 def test_a_since_that_means_nothing_is_refused_with_an_example(handoffd, since):
     with pytest.raises(Failure, match="10m") as failure:
         handoffd("events", "--since", since)
@@ -442,6 +534,39 @@ def test_lines_that_are_none_are_passed_over(ground, handoffd):
     ground.journal_path.write_bytes(b'{"at": "torn\n\n[]\n{}\n{"at": 1, "event": "x"}\n\xff\xfe\n')
     ground.note("started", 0)
     assert len(handoffd("events")) == 1
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 100, 1_000])
+def test_the_past_is_read_in_portions(ground, handoffd, monkeypatch, block_bytes):
+    monkeypatch.setattr("handoffd.view.chronicle.BLOCK_BYTES", block_bytes)
+    for number in range(4):
+        ground.note("started", number, file=f"{number}.json")
+    ground.put("relay/events.jsonl", ground.journal_path.read_bytes() + b'{"at": "unfin')
+    assert [line[-6:] for line in handoffd("events")] == ["0.json", "1.json", "2.json", "3.json"]
+
+
+def test_the_end_of_a_journal_of_any_size_is_there_at_once(ground, handoffd):
+    with ground.journal_path.open("wb") as file:
+        file.truncate(1 << 37)  # 128 GiB of nothing
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n")
+    ground.note("started", 0, file="last.json")
+    assert [line[-9:] for line in handoffd("events", "--limit", "1")] == ["last.json"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_in_the_journals_place_is_no_journal(ground, handoffd, make):
+    make(ground.journal_path)
+    assert handoffd("events") == []
+    with pytest.raises(Failure, match="no such handoff"):
+        handoffd("trace", T)
+
+
+def test_a_file_that_is_rotated_while_it_is_listed_is_read_once(ground, handoffd, monkeypatch):
+    ground.note("started", 0)
+    other = rotated(ground.journal_path, 1)
+    other.hardlink_to(ground.journal_path)
+    assert len(handoffd("events", "--limit", "0")) == 1
 
 
 # ---------------------------------------------------------------- following
@@ -459,6 +584,26 @@ def test_following_begins_where_the_past_ended(ground):
     ground.note("started", 1, file="new")
     assert files_told(chronicle) == ["new"]
     assert files_told(chronicle) == []
+
+
+def test_following_begins_where_all_of_the_past_ended(ground):
+    for number in (2, 1, 0):
+        ground.note("started", 10 - number, file=f"{number}")
+        if number:
+            ground.journal_path.rename(rotated(ground.journal_path, number))
+    with ground.journal_path.open("ab") as file:
+        file.write(b'{"at": "2026-11-20T10:00:09.000Z", "event": "started", ')
+    chronicle = Chronicle(ground.journal_path)
+    assert [line["file"] for line in chronicle.forwards()] == ["2", "1", "0"]
+    with ground.journal_path.open("ab") as file:
+        file.write(b'"file": "new"}\n')
+    assert files_told(chronicle) == ["new"]
+
+
+def test_all_that_is_young_is_told_also_after_the_clock_was_set_back(ground, handoffd):
+    for after_ms in (5_000, 9_000, 0, 6_000):
+        ground.note("started", after_ms)
+    assert len(handoffd("events", "--limit", "0", "--since", "2026-11-20T10:00:05Z")) == 3
 
 
 def test_following_waits_for_a_journal_that_does_not_exist_yet(ground):
@@ -545,6 +690,20 @@ def test_a_root_no_daemon_has_run_on_is_told_so(tmp_path, arguments):
     assert failure.value.code is ExitCode.USAGE
 
 
+def test_a_root_that_no_daemon_has_served_yet_is_shown_and_told_so(tmp_path, capsys):
+    ground = Ground(tmp_path)
+    for directory in ("handoff", "claimed", "archive", "rejected"):
+        (tmp_path / directory).mkdir()
+    ground.put(f"handoff/{X}")
+    told = f"handoffd: no daemon has served {tmp_path} yet, so this is what the agents' directories say; start one with"
+    for command, code in (["ls"], 0), (["show", HANDOFF_ID], 0), (["status"], ExitCode.UNREACHABLE):
+        assert outcome([*command, "--root", str(tmp_path)]) == code
+        out, err = capsys.readouterr()
+        assert "untaken" in out
+        assert err.startswith(told)
+    assert "warning: stopped: no daemon runs on" in out
+
+
 @contextmanager
 def root_of_another_user() -> Iterator[Path]:
     """Yield a root whose relay/ this process may not enter."""
@@ -567,6 +726,18 @@ def test_a_user_who_may_not_look_learns_whom_to_become(arguments):
     with root_of_another_user() as root, pytest.raises(Failure, match=f"run this with sudo -u {owner}") as failure:
         application()([*arguments, "--root", str(root)], standalone_mode=False)
     assert failure.value.code is ExitCode.PERMISSION
+
+
+def test_a_configuration_that_is_closed_to_this_user_is_a_matter_of_permission(capsys):
+    for module in ("app", *(f"cli.{name}" for name in ("ls", "check", "send"))):
+        importlib.import_module(f"handoffd.{module}")  # Python's own files may be closed to that user too
+    with root_of_another_user() as root:
+        for command in (["ls"], ["check"], ["send", "--from", "bob", "--to", "alice", "--secret-file", "x"], ["run"]):
+            assert outcome([*command, "--config", str(root / "relay/handoffd.yaml")]) == ExitCode.PERMISSION
+            first, *_ = capsys.readouterr().err.splitlines()
+            assert first.startswith(
+                f"handoffd: {root}/relay/handoffd.yaml: can't be read (Permission denied); run this as"
+            )
 
 
 def test_a_broken_configuration_does_not_hide_a_named_root(ground, handoffd, monkeypatch, tmp_path):

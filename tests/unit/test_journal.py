@@ -277,6 +277,16 @@ def test_lines_that_got_to_the_disk_before_it_was_full_are_not_counted_as_lost(t
     assert journal.dropped == 10 - whole
 
 
+def test_a_pipe_that_nobody_reads_in_the_journals_place_stops_nothing(tmp_path):
+    os.mkfifo(tmp_path / "events.jsonl")
+    journal = journal_in(tmp_path)
+    for _ in range(1_000):  # more than a pipe holds
+        journal.write("started", detail="x" * DETAIL_LIMIT)
+    journal.flush()
+    assert journal.failing
+    assert journal.dropped == 1_000
+
+
 def test_a_link_in_the_journals_place_is_not_followed(tmp_path):
     target = tmp_path / "elsewhere"
     (tmp_path / "events.jsonl").symlink_to(target)

@@ -1,76 +1,52 @@
 """The command line for operators and agents: every verb but `run`.
 
-It owns the list of command modules and turns their failures into lines on standard error. A module `cli/<name>.py`
-offers `register(app)`, raises `Failure` or `ConfigError`, and prints results on standard output. The rule that must
-stay true: nothing here is imported by `handoffd run`.
+It owns the table of command modules and turns their failures into lines on standard error. A module `cli/<name>.py`
+offers `register(app)`, raises `Failure` or `ConfigError`, and prints results on standard output. The rules that must
+stay true: nothing here is imported by `handoffd run`, and a command loads no other command's module.
 """
 
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import typer
 from typer.exceptions import Abort, TyperException
 
-from handoffd.cli import (
-    cert,
-    check,
-    claim,
-    completion,
-    demo,
-    doctor,
-    events,
-    fsck,
-    init,
-    invite,
-    join,
-    listen,
-    ls,
-    page,
-    prune,
-    reject,
-    resend,
-    resolve,
-    send,
-    service,
-    show,
-    status,
-    token,
-    trace,
-    unpair,
-    wait,
-)
-from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.failure import ExitCode, Failure, unusable
 from handoffd.config import ConfigError
 from handoffd.facts import lines
 
-COMMANDS = (
-    init,
-    invite,
-    join,
-    unpair,
-    token,
-    cert,
-    check,
-    doctor,
-    fsck,
-    demo,
-    send,
-    listen,
-    status,
-    ls,
-    show,
-    trace,
-    events,
-    page,
-    reject,
-    resolve,
-    resend,
-    prune,
-    service,
-    completion,
-    wait,
-    claim,
-)
+MODULES: Final[Mapping[str, str]] = {
+    "init": "init",
+    "invite": "invite",
+    "join": "join",
+    "unpair": "unpair",
+    "token": "token",
+    "cert": "cert",
+    "check": "check",
+    "doctor": "doctor",
+    "fsck": "fsck",
+    "demo": "demo",
+    "send": "send",
+    "listen": "listen",
+    "status": "status",
+    "ls": "ls",
+    "show": "show",
+    "trace": "trace",
+    "events": "events",
+    "page": "page",
+    "reject": "reject",
+    "resolve": "resolve",
+    "resend": "resend",
+    "prune": "prune",
+    "install-service": "service",
+    "completion": "completion",
+    "wait": "wait",
+    "claim": "claim",
+    "complete": "claim",
+}
+"""The module of each command, in the order of `handoffd --help`."""
 
 EPILOG = (
     "Configuration: --config, else $HANDOFFD_CONFIG, ./handoffd.yaml, ~/.config/handoffd/handoffd.yaml, "
@@ -78,12 +54,13 @@ EPILOG = (
 )
 
 
-def application() -> typer.Typer:
-    """Return the application with every command registered."""
+def application(command: str | None = None) -> typer.Typer:
+    """Return the application with this command, or with every one: to load them all takes most of a second."""
+    modules = dict.fromkeys(MODULES.values()) if command is None else [MODULES[command]]
     app = typer.Typer(name="handoffd", no_args_is_help=True, add_completion=False, epilog=EPILOG)
     app.callback()(_overview)
-    for module in COMMANDS:
-        module.register(app)
+    for module in modules:
+        importlib.import_module(f"handoffd.cli.{module}").register(app)
     app.command("run")(_run)
     return app
 
@@ -91,19 +68,27 @@ def application() -> typer.Typer:
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     try:
-        code = application()(list(arguments), prog_name="handoffd", standalone_mode=False)
+        code = application(_named(arguments))(list(arguments), prog_name="handoffd", standalone_mode=False)
     except (ConfigError, Failure) as error:
-        return _failed(str(error), error.code if isinstance(error, Failure) else ExitCode.USAGE)
+        failure = error if isinstance(error, Failure) else unusable(error)
+        return _failed(str(failure), failure.code)
     except Abort as abort:
         if isinstance(abort.__cause__, KeyboardInterrupt):  # in the middle of something; a question has none
             return _failed("interrupted", ExitCode.INTERRUPTED)
         return _failed("aborted; nothing was changed", ExitCode.FAILED)
     except TyperException as error:
-        message = error.format_message()  # empty when the help text was the answer
+        # Empty when the help text was the answer. "Value error" is typer's word for a choice that is none.
+        message = error.format_message().replace(": Value error, ", ": ").rstrip(".")
         of = getattr(error, "ctx", None)
         command = of.command_path if of is not None else "handoffd"
-        return _failed(f"{message.rstrip('.')}; see `{command} --help`" if message else "", error.exit_code)
+        see = "? See" if message.endswith("?") else "; see"
+        return _failed(f"{message.rstrip('?')}{see} `{command} --help`" if message else "", error.exit_code)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _named(arguments: Sequence[str]) -> str | None:
+    """Return the command that these arguments certainly mean; None if it takes all of them to tell, or to help."""
+    return arguments[0] if arguments and arguments[0] in MODULES else None
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,12 +7,13 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from handoffd.agent import AgentName, BadName, BadSecret, FlushFailed, agent_name
-from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.failure import ExitCode, Failure, unusable
 from handoffd.config import Config, ConfigError, load, locate
+from handoffd.custody.layout import AGENTS_DIRECTORIES, HANDOFF, RELAY
 
 
 def root_of(config: Path | None, root: Path | None) -> Path:
@@ -37,6 +38,7 @@ def warn_of_stranger(config: Config, agent: str, so: str) -> None:
         print(f"handoffd: warning: {words}", file=sys.stderr)
 
 
+_OF_A_ROOT = frozenset({*AGENTS_DIRECTORIES, RELAY})
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -45,7 +47,7 @@ def configured(named: Path | None) -> Config:
     try:
         return load(locate(named, os.environ))
     except ConfigError as error:
-        raise Failure(f"{error}\nor name the shared directory itself: --root DIRECTORY", ExitCode.USAGE) from None
+        raise unusable(error, "or name the shared directory itself: --root DIRECTORY") from None
 
 
 def agent_of(option: str, text: str) -> AgentName:
@@ -57,9 +59,13 @@ def agent_of(option: str, text: str) -> AgentName:
 
 
 @contextmanager
-def explained(root: Path) -> Iterator[None]:
-    """Turn what goes wrong in a shared root into a failure that names the remedy."""
+def explained(root: Path, done: str = "nothing more was done") -> Iterator[None]:
+    """Turn what goes wrong in a shared root into a failure that names the remedy; first of all that it is none.
+
+    `done`: how far the command came, in words, when the disk takes no more.
+    """
     try:
+        _refuse_mistyped(root)
         yield
     except (BadSecret, BadName) as error:
         raise Failure(f"--secret-file: {error}", ExitCode.USAGE) from None
@@ -72,8 +78,28 @@ def explained(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        remedy = f"nothing more was done; make room (df -h {root}; df -i {root}), then run this again"
+        remedy = f"{done}; make room (df -h {root}; df -i {root}), then run this again"
         raise Failure(f"{error.filename or root}: {error.strerror}; {remedy}") from None
+
+
+def _refuse_mistyped(root: Path) -> None:
+    """Refuse a directory that no agents share, before its four directories are made in it. An empty one may be new."""
+    names = _names_in(root)
+    if not names.isdisjoint(_OF_A_ROOT):
+        return
+    place = root.absolute()
+    if place.name in _OF_A_ROOT and not _names_in(place.parent).isdisjoint(_OF_A_ROOT - {place.name}):
+        raise Failure(f"{root} lies inside of a shared directory; give that one: --root {place.parent}", ExitCode.USAGE)
+    if names:
+        words = f"{root} is not a directory that agents share: it holds other things, and no {HANDOFF}/"
+        raise Failure(f"{words}; correct --root, or if it shall be one: mkdir {root / HANDOFF}", ExitCode.USAGE)
+
+
+def _names_in(directory: Path) -> set[str]:
+    """Return the names in it; none if it cannot be listed: whoever uses it tells that, or may enter it all the same."""
+    with suppress(OSError):
+        return set(os.listdir(directory))
+    return set()
 
 
 def _who_may(root: Path, error: PermissionError) -> str:

@@ -5,7 +5,9 @@ forget the old one. The rules that must stay true: a certificate is shown only w
 operator says otherwise; and whenever this is cut short, a daemon that starts finds a certificate with its key.
 """
 
+import http.client
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import typer
 
 from handoffd.cli.bond import Bond
 from handoffd.cli.failure import ExitCode, Failure
-from handoffd.cli.root import CONFIG, wall_s
+from handoffd.cli.picture import print_json, print_steps
+from handoffd.cli.root import CONFIG, JSON, wall_s
 from handoffd.cli.side import Side
 from handoffd.cli.uninterrupted import uninterrupted
 from handoffd.config import KeyPair, load, locate
@@ -32,9 +35,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="cert")
 
 
-def rotate(force: bool = FORCE, config: Path | None = CONFIG) -> None:
+def rotate(force: bool = FORCE, as_json: bool = JSON, config: Path | None = CONFIG) -> None:
     """Make a new key pair, have every peer pin it beside the present one, and show it from now on."""
-    side = Side(load(locate(config, os.environ)))
+    side, say = Side(load(locate(config, os.environ))), print_steps(as_json=as_json)
     identity = side.config.identity
     shown = side.listener()
     if shown is not None and shown.key_pair != identity:
@@ -47,21 +50,35 @@ def rotate(force: bool = FORCE, config: Path | None = CONFIG) -> None:
         signature = vouch(identity.key, certificate.decode())
     except (BadCertificate, OSError) as error:
         raise Failure(f"{error}; the old key pair stays in use") from None
-    _tell_all(side, certificate.decode(), signature, force)
+    untold = _tell_all(side, certificate.decode(), signature, force, say)
     problems = _show(side, identity, certificate, key)
     words = f"{side.config.host} shows {fingerprint(certificate.decode())}"
     side.note("certificate_rotated", "", words)
-    print(words + ("" if problems is not None else " from its daemon's next start"))
-    print("its peers believe the old one too; when all is well: handoffd cert settle")
+    say(words + ("" if problems is not None else " from its daemon's next start"))
+    say("its peers believe the old one too; when all is well: handoffd cert settle")
+    if as_json:
+        print_json(_fields(side, certificate.decode(), untold, settled=False))
 
 
-def settle(force: bool = FORCE, config: Path | None = CONFIG) -> None:
+def settle(force: bool = FORCE, as_json: bool = JSON, config: Path | None = CONFIG) -> None:
     """Have every peer believe the present certificate alone: the end of a rotation."""
-    side = Side(load(locate(config, os.environ)))
-    untold = _tell_all(side, side.certificate(), "", force)
+    side, say = Side(load(locate(config, os.environ))), print_steps(as_json=as_json)
+    untold = _tell_all(side, side.certificate(), "", force, say)
     whose = f"the peers of {side.config.host}" + (f" but {', '.join(untold)}" if untold else "")
     side.note("certificate_settled", "", f"{whose} believe {fingerprint(side.certificate())} alone")
-    print(f"{whose} believe {fingerprint(side.certificate())} alone")
+    say(f"{whose} believe {fingerprint(side.certificate())} alone")
+    if as_json:
+        print_json(_fields(side, side.certificate(), untold, settled=True))
+
+
+def _fields(side: Side, certificate: str, untold: list[str], *, settled: bool) -> dict[str, object]:
+    return {
+        "host": side.config.host,
+        "fingerprint": fingerprint(certificate),
+        "settled": settled,
+        "told": [name for name in side.config.peers if name not in untold],
+        "untold": untold,
+    }
 
 
 def _show(side: Side, identity: KeyPair, certificate: bytes, key: bytes) -> list[str] | None:
@@ -99,7 +116,7 @@ def put_pair(side: Side, pair: KeyPair, certificate: bytes, key: bytes) -> None:
     side.store().promote([(successor(file), file) for file in (pair.certificate, pair.key)])
 
 
-def _tell_all(side: Side, certificate: str, signature: str, force: bool) -> list[str]:
+def _tell_all(side: Side, certificate: str, signature: str, force: bool, say: Callable[[str], None]) -> list[str]:
     """Have every peer pin a certificate that its predecessor's key has signed; unsigned: this one alone.
 
     Returns who could not be told. Raises Failure for these, unless forced.
@@ -108,11 +125,11 @@ def _tell_all(side: Side, certificate: str, signature: str, force: bool) -> list
     for name in side.config.peers:
         why = _tell(Bond(side, name), certificate, signature)
         done = "has pinned it beside the present one" if signature else "believes it alone"
-        print(f"{name}: {why or done}", flush=True)
+        say(f"{name}: {why or done}")
         untold += [name] if why else []
     if untold and not force:
         names = ", ".join(untold)
-        remedy = "bring them up and run this again, or --force and copy the certificate there by hand"
+        remedy = "run this again when it can be, or --force and copy the certificate there by hand"
         raise Failure(f"{names} could not be told; this host shows what it showed; {remedy}")
     return untold
 
@@ -124,7 +141,8 @@ def _tell(bond: Bond, certificate: str, signature: str) -> str:
     try:
         bond.ask("certificate", {"certificate": certificate, "signature": signature})
     except (Unreached, NoAnswer, Turned) as error:
-        return f"could not be told: {error}"
+        too_often = isinstance(error, Turned) and error.status == http.client.TOO_MANY_REQUESTS
+        return f"could not be told: {error}" + (" Wait ten seconds." if too_often else "")
     return ""
 
 

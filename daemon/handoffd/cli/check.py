@@ -48,7 +48,11 @@ def register(app: typer.Typer) -> None:
 def check(
     config: Path | None = CONFIG,
     root: Path | None = typer.Option(
-        None, "--root", help="Look at this root instead; works without a configuration too.", show_default=False
+        None,
+        "--root",
+        help="Look at this root instead; works without a configuration too.",
+        show_default=False,
+        readable=False,
     ),
     as_json: bool = JSON,
     schema: bool = typer.Option(False, "--schema", help="Print the JSON schema of the configuration and stop."),

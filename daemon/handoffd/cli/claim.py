@@ -16,10 +16,13 @@ from handoffd.agent import read_secrets
 from handoffd.agent.hub import POLL_S, Hub, Offered, Refused
 from handoffd.agent.proof import proven
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.given import read_given, seconds
 from handoffd.cli.hub_side import CA, FINGERPRINT, HUB, PATIENCE_S, TOKEN_FILE, hub_of, needed, served
 from handoffd.cli.picture import SHORT_TID, printable
+from handoffd.output import OutputFailed, ReaderLeft
+from handoffd.protocol import name
 from handoffd.protocol.admission import Inadmissible
-from handoffd.protocol.payload import route
+from handoffd.protocol.payload import label, route
 
 _RACE_LOST = (409, 410)
 FINAL_LIMIT_BYTES = 1 << 20
@@ -39,15 +42,16 @@ def claim(
         [], "--secret-file", help="FILE or NAME=FILE: reject what is not signed with it; may be repeated."
     ),
     nonce: str | None = typer.Option(None, "--nonce", help="The same nonce again gets the same bytes again."),
-    wait_s: float = typer.Option(0.0, "--wait-s", min=0.0, help="Wait so long for one, up to 25 s."),
+    wait_s: float = typer.Option(0.0, "--wait-s", callback=seconds, help="Wait so long for one, up to 25 s."),
     ca: Path | None = CA,
     fingerprint: str | None = FINGERPRINT,
 ) -> None:
     """Claim a handoff at a hub and print its exact bytes: exit 0, 75 if none waits, 1 if another was first."""
     hub = needed(hub_of(hub_url, token_file, ca, fingerprint), "claim")
+    own = _nonce(nonce)
     with served(hub):
         known = read_secrets(secret_file)
-        offered = _claimed(hub, ident, nonce or secrets.token_hex(16), min(wait_s, POLL_S))
+        offered = _claimed(hub, ident, own, min(wait_s, POLL_S))
         if offered is None:
             print("handoffd: nothing waits", file=sys.stderr)
             raise typer.Exit(ExitCode.TRY_AGAIN)
@@ -55,8 +59,21 @@ def claim(
             _prove(hub, offered, known)
     found = route(offered.data)
     print(printable(f"{found.handoff_id if found else None}  {offered.tid}"), file=sys.stderr)
-    sys.stdout.buffer.write(offered.data)
-    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(offered.data)
+        sys.stdout.flush()
+    except (OutputFailed, ReaderLeft):
+        print(f"handoffd: it is claimed; once more: handoffd claim {offered.tid} --nonce {own} …", file=sys.stderr)
+        raise
+
+
+def _nonce(given: str | None) -> str:
+    if given is None:
+        return secrets.token_hex(16)
+    try:
+        return name.nonce(given)
+    except name.BadName as error:
+        raise Failure(f"--nonce: {error}", ExitCode.USAGE) from None
 
 
 def _claimed(hub: Hub, ident: str | None, nonce: str, wait_s: float) -> Offered | None:
@@ -86,7 +103,9 @@ def complete(
     ident: str = typer.Argument(help="T or handoff_id of the claim.", metavar="ID", show_default=False),
     hub_url: str | None = HUB,
     token_file: Path | None = TOKEN_FILE,
-    final: Path | None = typer.Option(None, "--final", help="FILE with its last bytes: the payload with more in it."),
+    final: Path | None = typer.Option(
+        None, "--final", help="FILE with its last bytes: the payload with more in it.", readable=False
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the hub's answer."),
     ca: Path | None = CA,
     fingerprint: str | None = FINGERPRINT,
@@ -107,10 +126,8 @@ def reject_over(hub: Hub, ident: str, words: str, *, as_json: bool) -> None:
 
 
 def _final(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Failure(f"--final {path}: {error.strerror}", ExitCode.USAGE) from None
-    if not data or len(data) > FINAL_LIMIT_BYTES:
-        raise Failure(f"--final {path}: {len(data)} bytes; a payload has 1 to {FINAL_LIMIT_BYTES}", ExitCode.USAGE)
+    data = read_given("--final", path, FINAL_LIMIT_BYTES)
+    if None in label(data):
+        words = "the payload with more in it, handoff_id and hmac unchanged, or nobody can tell whose it is"
+        raise Failure(f"--final {path}: give {words}", ExitCode.USAGE)
     return data

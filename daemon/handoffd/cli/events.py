@@ -7,23 +7,24 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.given import MOST
 from handoffd.cli.picture import SHORT_TID, brief, coloured, printable, way
 from handoffd.cli.root import CONFIG, ROOT, opened
 from handoffd.protocol.moment import parse_moment
-from handoffd.view.chronicle import Chronicle, Line, Wanted, about, recent
+from handoffd.view.chronicle import Chronicle, Line, Wanted, about, recent, young
 
 POLL_S = 0.25
 """Below what a person notices, and 4 stat calls a second while nothing happens."""
 LIMIT = 50
 _UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_SPAN = re.compile(r"([0-9]+)([smhd])\Z")
+_SPAN = re.compile(r"([0-9]{1,12})([smhd])\Z")
 _IN_COLUMNS = frozenset({"at", "event", "host", "tid", "handoff_id", "from", "to"})
 
 
@@ -36,7 +37,9 @@ def events(
     follow: bool = typer.Option(False, "--follow", "-f", help="Go on with what happens, until interrupted."),
     since: str = typer.Option("", "--since", help="Only what is younger: 30s, 10m, 2h, 1d, or a time with zone."),
     handoff: str = typer.Option("", "--handoff", help="Only this handoff: T, its first 8 digits or more, handoff_id."),
-    limit: int = typer.Option(LIMIT, "--limit", min=0, help="At most so many of the past, the youngest; 0: all."),
+    limit: int = typer.Option(
+        LIMIT, "--limit", min=0, max=MOST, help="At most so many of the past, the youngest; 0: all."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print the lines as they are, one JSON object each."),
     config: Path | None = CONFIG,
     root: Path | None = ROOT,
@@ -47,7 +50,11 @@ def events(
     with opened(config, root) as ground:
         chronicle = Chronicle(ground.journal)
         earliest = since_s(since, ground.now) if since else None
-        for line in recent(chronicle.backwards(), wanted, earliest, limit):
+        if limit:
+            past: Iterable[Line] = recent(chronicle.backwards(), wanted, earliest, limit)
+        else:
+            past = young(chronicle.forwards(), wanted, earliest)
+        for line in past:
             show(line)
         if follow:
             with suppress(KeyboardInterrupt):
@@ -58,7 +65,7 @@ def since_s(text: str, now: float) -> float:
     """Return the POSIX seconds that `10m` or a time with zone stands for. Raises Failure."""
     span = _SPAN.match(text)
     if span is not None:
-        return now - int(span[1]) * _UNIT_S[span[2]]
+        return now - min(int(span[1]) * _UNIT_S[span[2]], now)
     try:
         return parse_moment(text)
     except ValueError as error:

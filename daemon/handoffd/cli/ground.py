@@ -4,6 +4,7 @@ It leaves nothing behind. The rule that must stay true: while a daemon runs on t
 the same trial at its start.
 """
 
+import errno
 import os
 import socket
 import stat
@@ -178,6 +179,13 @@ def port_trouble(listener: Listener) -> Trouble | None:
         return _port_trouble(listener, held)
 
 
+_TAKEN = ("port_taken", "stop what uses it (ss -ltnp), or choose another port")
+_NO_LISTENING = {
+    errno.EADDRNOTAVAIL: ("no_such_address", "`ip -brief address` lists this host's; write one of them under `listen`"),
+    errno.EACCES: ("port_reserved", "a port below 1024 takes CAP_NET_BIND_SERVICE; write a higher one under `listen`"),
+}
+
+
 def _port_trouble(listener: Listener, held: ExitStack) -> Trouble | None:
     family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
     place = f"{listener.address} port {listener.port}"
@@ -189,6 +197,6 @@ def _port_trouble(listener: Listener, held: ExitStack) -> Trouble | None:
         attempt.bind((listener.address, listener.port))
         attempt.listen(1)
     except OSError as error:
-        remedy = "stop what uses it (ss -ltnp), or choose another port"
-        return Trouble("port_taken", f"can't listen on {place} ({error.strerror})", remedy)
+        word, remedy = _NO_LISTENING.get(error.errno or 0, _TAKEN)
+        return Trouble(word, f"can't listen on {place} ({error.strerror})", remedy)
     return None

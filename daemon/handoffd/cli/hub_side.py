@@ -5,6 +5,7 @@ directory is looked at, and without it no hub.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +22,17 @@ PATIENCE_S = 30.0
 """How long a command repeats a call to a hub that does not answer: a restart takes seconds."""
 
 HUB = typer.Option(None, "--hub", help="URL of a hub, instead of a shared directory.", show_default=False)
-TOKEN_FILE = typer.Option(None, "--token-file", help="With --hub: this agent's token (mode 0600).", show_default=False)
-CA = typer.Option(None, "--ca", help="With --hub: PEM file to trust instead of the system's.", show_default=False)
+TOKEN_FILE = typer.Option(
+    None, "--token-file", help="With --hub: this agent's token (mode 0600).", show_default=False, readable=False
+)
+CA = typer.Option(
+    None, "--ca", help="With --hub: PEM file to trust instead of the system's.", show_default=False, readable=False
+)
 FINGERPRINT = typer.Option(
     None, "--fingerprint", help="With --hub: SHA256:… of the one certificate to accept.", show_default=False
 )
 _NOT_YOURS = (401, 403)
+_TOKEN = re.compile(rb"[!-~]+\Z")
 
 
 def hub_of(
@@ -42,14 +48,20 @@ def hub_of(
     if token_file is None:
         raise Failure("--hub needs --token-file FILE, this agent's token there", ExitCode.USAGE)
     try:
-        token = read_secret(token_file).decode("ascii").strip()
-        return Hub(url, token, ca=ca, fingerprint=fingerprint)
-    except (BadSecret, UnicodeDecodeError) as error:
+        return Hub(url, _token(token_file), ca=ca, fingerprint=fingerprint)
+    except BadSecret as error:
         raise Failure(f"--token-file: {error}", ExitCode.USAGE) from None
     except BadAddress as error:
         raise Failure(f"--hub: {error}", ExitCode.USAGE) from None
     except OSError as error:
         raise Failure(f"--ca {ca}: {error.strerror}", ExitCode.USAGE) from None
+
+
+def _token(file: Path) -> str:
+    token = read_secret(file).strip()
+    if not _TOKEN.match(token):  # here: what a header cannot hold, its writer would print
+        raise BadSecret(f"{file}: it must hold the token alone, on one line, as `handoffd init` or `token` wrote it")
+    return token.decode("ascii")
 
 
 def needed(hub: Hub | None, command: str) -> Hub:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
-from handoffd.cli.newfile import DIRECTORY_MODE, SECRET_MODE, NewFile, make_directory, make_files
+from handoffd.cli.newfile import DIRECTORY_MODE, SECRET_MODE, NewFile, make_directory, make_files, refuse_existing
 from handoffd.cli.root import wall_s
 from handoffd.cli.starter import DEFAULT_LISTEN_PORT, DEFAULT_LOCAL_PORT, configuration, pairing_steps, peer_stanza
 from handoffd.config import FILE_NAME, PEER_DIRECTORY, SYSTEM_DIRECTORY, Document, read_document, user_directory
@@ -41,15 +41,22 @@ def register(app: typer.Typer) -> None:
 def init(
     host: Annotated[str, typer.Option(help="This host's name, as peers call it.", show_default="host name")] = "",
     root: Annotated[
-        Path | None, typer.Option(help="The directory your agents already use.", show_default="DIR/shared")
+        Path | None,
+        typer.Option(help="The directory your agents already use.", show_default="DIR/shared", readable=False),
     ] = None,
     agent: Annotated[list[str] | None, typer.Option(help="An agent of this host; repeat for more.")] = None,
     directory: Annotated[
         Path | None,
-        typer.Option("--dir", help="Where to write.", show_default="~/.config/handoffd, /etc/handoffd for root"),
+        typer.Option(
+            "--dir", help="Where to write.", show_default="~/.config/handoffd, /etc/handoffd for root", readable=False
+        ),
     ] = None,
-    listen_port: Annotated[int, typer.Option(help="TCP port for peers, with TLS.")] = DEFAULT_LISTEN_PORT,
-    local_port: Annotated[int, typer.Option(help="TCP port for this host, loopback only.")] = DEFAULT_LOCAL_PORT,
+    listen_port: Annotated[
+        int, typer.Option(help="TCP port for peers, with TLS.", min=1, max=65_535)
+    ] = DEFAULT_LISTEN_PORT,
+    local_port: Annotated[
+        int, typer.Option(help="TCP port for this host, loopback only.", min=1, max=65_535)
+    ] = DEFAULT_LOCAL_PORT,
     peer: Annotated[str, typer.Option(help="Another host's name, to pair with.")] = "",
     peer_url: Annotated[str, typer.Option(help="Where its daemon answers: https://HOST:8788.")] = "",
     peer_agent: Annotated[list[str] | None, typer.Option(help="An agent of that host; repeat for more.")] = None,
@@ -80,10 +87,8 @@ def init(
             local_port=local_port,
         )
         document, files = _foundation(where, text, pairing)
-    make_files(files, remedy)
-    # Before there is a peer: the unit opens it for the daemon only if it is there at the start.
-    make_directory(where / "peers", DIRECTORY_MODE)
-    _make_root(where / document.root)
+    for path in _made(where, files, remedy, where / document.root):
+        print(f"made {path}{'  (the root: it was not there)' if path == where / document.root else ''}")
     _tell(where, document, files, pairing)
     for name in agent or []:
         if name not in document.agent_tokens:
@@ -189,13 +194,32 @@ def _token(secret_file: Path, hash_file: Path) -> list[NewFile]:
     return [NewFile(secret_file, f"{secret}\n".encode(), SECRET_MODE), NewFile(hash_file, f"{digest}\n".encode())]
 
 
-def _make_root(root: Path) -> None:
+def _made(where: Path, files: Sequence[NewFile], remedy: str, root: Path) -> list[Path]:
+    """Make the files, and what is missing of the root; return that. Raises Failure, PermissionError."""
+    refuse_existing(files, remedy)
+    try:
+        made = _make_root(root)  # first: a file that names a root that cannot be is in the way of the next try
+        make_files(files)
+        # Before there is a peer: the unit opens it for the daemon only if it is there at the start.
+        make_directory(where / "peers", DIRECTORY_MODE)
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}; name another place with --dir or --root") from None
+    return made
+
+
+def _make_root(root: Path) -> list[Path]:
+    """Make what is missing of a root; return that."""
+    made = []
     for directory in (root, *(root / name for name in AGENTS_DIRECTORIES)):
         if not directory.is_dir():
             # Its directories get what a root in use has, the agents' own permissions; but never sticky, for there
             # they rename each other's files.
             mode = ROOT_MODE if directory == root else stat.S_IMODE(root.stat().st_mode) & ~stat.S_ISVTX
             make_directory(directory, mode)
+            made.append(directory)
+    return made
 
 
 def _tell(where: Path, document: Document, files: Sequence[NewFile], pairing: _Pairing | None) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.given import read_given
 from handoffd.cli.invite import check_urls
 from handoffd.cli.root import CONFIG
 from handoffd.cli.side import Half, Side, Unfit, invite_words, told_pairing
@@ -29,6 +30,7 @@ from handoffd.pairing.trust import new_token
 PAIR, HELLO = "/api/v1/pair", "/api/v1/hello"
 _UNAUTHORIZED = 401
 _SERVER_ERROR = 500
+INVITE_LIMIT_BYTES = 16 << 10
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +42,9 @@ def join(
     text: Annotated[
         str, typer.Argument(help="The invite; `-` or nothing: a line of standard input.", metavar="[INVITE]")
     ] = "-",
-    file: Annotated[Path | None, typer.Option(help="Read the invite from this file.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Read the invite from this file.", show_default=False, readable=False)
+    ] = None,
     url: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,10 +78,7 @@ def _text(text: str, file: Path | None) -> str:
     if file is not None:
         if text != "-":
             raise Failure("an invite and --file exclude each other", ExitCode.USAGE)
-        try:
-            return file.read_text(errors="replace")
-        except OSError as error:
-            raise Failure(f"{file}: {error.strerror}", ExitCode.USAGE) from None
+        return read_given("--file", file, INVITE_LIMIT_BYTES).decode(errors="replace")
     if text != "-":
         return text
     return getpass.getpass("Invite (not shown): ") if sys.stdin.isatty() else sys.stdin.readline()

@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.given import MOST
 from handoffd.cli.picture import (
     SHORT_TID,
     duration,
@@ -65,7 +66,12 @@ def ls(
     peer: str = typer.Option("", "--peer", help="Only what goes to or came from this peer."),
     agent: str = typer.Option("", "--agent", help="Only what is from or to this agent."),
     limit: int | None = typer.Option(
-        None, "--limit", min=1, show_default=False, help=f"So many open and so many ended ({LIMIT} and {ENDED_LIMIT})."
+        None,
+        "--limit",
+        min=1,
+        max=MOST,
+        show_default=False,
+        help=f"So many open and so many ended ({LIMIT} and {ENDED_LIMIT}).",
     ),
     everything: bool = typer.Option(False, "--all", "-a", help="All of them, however many."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON array."),
@@ -76,7 +82,7 @@ def ls(
     if state and state not in WORDS:
         raise Failure(f"--state {printable(state)}: no such state; one of {', '.join(WORDS)}", ExitCode.USAGE)
     bounds = NO_BOUNDS if everything else Bounds(limit or LIMIT, limit or ENDED_LIMIT, SEARCH_LIMIT)
-    with opened(config, root) as ground:
+    with opened(config, root, unserved=True) as ground:
         entries, notes = _chosen(ground.reading, _wanted(state, peer, agent, ground.now), bounds)
     if as_json:
         print_json([entry_fields(entry, ground.now) for entry in entries])
@@ -96,6 +102,9 @@ def _chosen(reading: Reading, wanted: Wanted, bounds: Bounds) -> tuple[list[Entr
         notes.append(f"more than {len(shown)} are open; --all or a larger --limit shows them")
     tids = reading.newest_outcomes()
     ended = list(islice(filter(wanted, _ended(reading, standings, tids[: bounds.search])), bounds.ended))
+    oldest_s = ended[-1].since if len(ended) == bounds.ended else 0.0
+    untaken = islice(filter(wanted, reading.newest_reasons(bounds.search, oldest_s)), bounds.ended)
+    ended = sorted([*ended, *untaken], key=lambda entry: entry.since, reverse=True)[: bounds.ended]
     if len(ended) != bounds.ended and len(tids) > (bounds.search or len(tids)):
         notes.append(f"only the last {bounds.search} of {len(tids)} that ended were searched; --all searches them all")
     return shown + ended, notes

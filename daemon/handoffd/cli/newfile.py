@@ -24,11 +24,15 @@ class NewFile:
     mode: int = PUBLIC_MODE
 
 
-def make_files(files: Sequence[NewFile], remedy: str) -> None:
-    """Make every file, or none if one of them is there. Raises Failure naming those, and `remedy`."""
+def refuse_existing(files: Sequence[NewFile], remedy: str) -> None:
+    """Raise Failure if one of them is there, naming those, and `remedy`."""
     there = [str(file.path) for file in files if os.path.lexists(file.path)]
     if there:
         raise Failure(f"{', '.join(there)} already there and left as it is; {remedy}")
+
+
+def make_files(files: Sequence[NewFile]) -> None:
+    """Make every file. Raises FileExistsError."""
     for file in files:
         make_directory(file.path.parent, DIRECTORY_MODE)
         _make(file)

@@ -124,7 +124,7 @@ def wait_over(hub: Hub, agent: AgentName, timeout_s: float | None, wake: Wake) -
         while not wake.stopping:
             left_s = POLL_S if until is None else min(POLL_S, until - time.monotonic())
             try:
-                seen = hub.poll(max(0.0, left_s), PATIENCE_S)
+                seen = hub.poll(max(0.0, left_s), PATIENCE_S, agent)
             except Unreachable:
                 if _is_stopped(wake):
                     return None

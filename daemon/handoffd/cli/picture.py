@@ -5,7 +5,8 @@ It knows values, no files. The rule that must stay true: nothing an agent or a p
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 
 import typer
 
@@ -14,6 +15,7 @@ from handoffd.view.words import SHORT_TID, brief, duration, expiry, offset_words
 
 __all__ = [
     "SHORT_TID",
+    "ambiguous",
     "brief",
     "coloured",
     "duration",
@@ -22,6 +24,7 @@ __all__ = [
     "offset_words",
     "peer_words",
     "print_json",
+    "print_steps",
     "printable",
     "table",
     "way",
@@ -41,6 +44,13 @@ _COLOURS = {
     "expired": typer.colors.YELLOW,
     "revoked": typer.colors.YELLOW,
 }
+
+
+def ambiguous(ident: str, found: Sequence[tuple[str, str]]) -> str:
+    """Return why nothing is done to what several bear the name of; `found`: T and where each stands."""
+    each = ", ".join(f"{tid[:SHORT_TID]} ({standing})" for tid, standing in found[:10])
+    words = f"{len(found)} handoffs answer to {printable(ident)}, and nothing was changed; name one by its T"
+    return f"{words}: {each}"
 
 
 def coloured(word: str, text: str | None = None) -> str:
@@ -63,3 +73,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], colour_by: Sequen
 def print_json(value: object) -> None:
     """Print one JSON document; ASCII, so nothing in it can steer a terminal."""
     print(json.dumps(value, indent=2))
+
+
+def print_steps(*, as_json: bool) -> Callable[[str], None]:
+    """Return what prints each step of a command at once: on standard error if its JSON is on standard output."""
+    return lambda text: print(text, file=sys.stderr if as_json else sys.stdout, flush=True)

@@ -72,7 +72,9 @@ def prune(
 def _age_s(text: str) -> float:
     found = _AGE.match(text)
     if found is None:
-        raise Failure(f"--older-than {text}: give a number and h, d or w, such as 30d", ExitCode.USAGE)
+        raise Failure(
+            f"--older-than {text}: give a number and h, d or w, such as 30d; six digits at most", ExitCode.USAGE
+        )
     age_s = int(found[1]) * _UNIT_S[found[2]]
     if age_s < LEAST_AGE_S:
         raise Failure(f"--older-than {text}: at least 1h; what ended just now may still be looked at", ExitCode.USAGE)

@@ -13,12 +13,13 @@ import typer
 from handoffd.cli.claim import reject_over
 from handoffd.cli.confirm import YES, confirm
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.given import seconds
 from handoffd.cli.hub_side import CA, FINGERPRINT, HUB, TOKEN_FILE, hub_of
 from handoffd.cli.note import host_of, journal_of
 from handoffd.cli.operator import NotRunning, ask
 from handoffd.cli.picture import SHORT_TID, print_json, printable, way
 from handoffd.cli.root import CONFIG, JSON, ROOT, Root, opened
-from handoffd.cli.show import IDENT, chosen, several
+from handoffd.cli.show import IDENT, the_one
 from handoffd.clock import SystemClock
 from handoffd.custody.byhand import Changed, beside, stopped
 from handoffd.custody.entry import Entry
@@ -42,7 +43,9 @@ def register(app: typer.Typer) -> None:
 def reject(
     ident: str = IDENT,
     yes: bool = YES,
-    timeout_s: float = typer.Option(PATIENCE_S, "--timeout-s", min=0.0, help="Wait so long for the peer's verdict."),
+    timeout_s: float = typer.Option(
+        PATIENCE_S, "--timeout-s", callback=seconds, help="Wait so long for the peer's verdict."
+    ),
     as_json: bool = JSON,
     config: Path | None = CONFIG,
     root: Path | None = ROOT,
@@ -58,9 +61,7 @@ def reject(
         reject_over(hub, ident, reason, as_json=as_json)
         return
     with opened(config, root) as ground:
-        entry, others = chosen(ground, ident)
-        for line in several(ident, others):
-            typer.echo(line, err=True)
+        entry = the_one(ground, ident)
         _refuse_strangers(entry)
         if not entry.ended:
             confirm(_question(entry), yes=yes)

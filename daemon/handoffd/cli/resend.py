@@ -12,12 +12,12 @@ import typer
 
 from handoffd.agent import ANYONE, Inadmissible, Mailbox, Written, read_secret
 from handoffd.agent.directory import Directories
-from handoffd.agent.earlier import Earlier, NotFound, NotSigned, find_earlier
+from handoffd.agent.earlier import Earlier, NotFound, NotSigned, Several, find_earlier
 from handoffd.cli.agent_side import explained, root_of
 from handoffd.cli.confirm import YES, confirm
 from handoffd.cli.failure import ExitCode, Failure
 from handoffd.cli.note import journal_of
-from handoffd.cli.picture import SHORT_TID, printable, way
+from handoffd.cli.picture import ambiguous, printable, way
 from handoffd.cli.root import CONFIG, Root, wall_s
 from handoffd.custody.layout import RELAY
 
@@ -31,8 +31,10 @@ def resend(
     ident: str = typer.Argument(
         help="handoff_id, T, its first 8 digits or more, or the path of a file.", metavar="ID", show_default=False
     ),
-    secret_file: Path = typer.Option(..., "--secret-file", help="Secret shared by the two agents (mode 0600)."),
-    root: Path | None = typer.Option(None, "--root", help="Shared directory.", show_default=False),
+    secret_file: Path = typer.Option(
+        ..., "--secret-file", help="Secret shared by the two agents (mode 0600).", readable=False
+    ),
+    root: Path | None = typer.Option(None, "--root", help="Shared directory.", show_default=False, readable=False),
     ttl_s: float | None = typer.Option(None, "--ttl-s", help="Seconds to claim it in; default: as before."),
     reason: str | None = typer.Option(None, "--reason", help="Another reason than before."),
     yes: bool = YES,
@@ -56,7 +58,10 @@ def resend(
 
 def _found(places: Directories, ident: str, secret: bytes) -> Earlier:
     try:
-        earlier = find_earlier(places, ident, secret)
+        return find_earlier(places, ident, secret)
+    except Several as error:
+        words = ambiguous(ident, [(one.tid, one.path.parent.name) for one in error.found])
+        raise Failure(words, ExitCode.USAGE) from None
     except NotFound as error:
         words = "one that is still on its way is in relay/: wait for its end, or take it back with `handoffd reject`"
         raise Failure(f"{printable(error)}; {words}") from None
@@ -64,10 +69,6 @@ def _found(places: Directories, ident: str, secret: bytes) -> Earlier:
         raise Failure(f"{printable(error)}; write a new one with `handoffd send`", ExitCode.FAILED) from None
     except Inadmissible as error:
         raise Failure(f"{printable(ident)} is not admissible and never was: {error.detail}") from None
-    if earlier.others:
-        tids = ", ".join(tid[:SHORT_TID] for tid in earlier.others[:10])
-        typer.echo(f"handoffd: several answer to {printable(ident)}; this is the newest; others: {tids}", err=True)
-    return earlier
 
 
 def _question(earlier: Earlier) -> str:

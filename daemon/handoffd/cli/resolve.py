@@ -16,7 +16,7 @@ from handoffd.cli.operator import NotRunning, ask
 from handoffd.cli.picture import SHORT_TID, duration, expiry, print_json, way
 from handoffd.cli.reject import refuse_half_taken
 from handoffd.cli.root import CONFIG, JSON, ROOT, Root, opened
-from handoffd.cli.show import IDENT, chosen, several
+from handoffd.cli.show import IDENT, the_one
 from handoffd.clock import SystemClock
 from handoffd.custody.byhand import Changed, stopped
 from handoffd.custody.entry import Entry
@@ -40,9 +40,7 @@ def resolve(
 ) -> None:
     """Give up a handoff in doubt: it ends as outcome_unknown, and later verdicts of the peer are ignored."""
     with opened(config, root) as ground:
-        entry, others = chosen(ground, ident)
-        for line in several(ident, others):
-            typer.echo(line, err=True)
+        entry = the_one(ground, ident)
         _refuse_known(entry, ground.now, force=force)
         confirm(_question(entry, ground.now), yes=yes)
         told = _given_up(ground, entry)

@@ -15,10 +15,12 @@ import typer
 from handoffd.agent import ANYONE, DEFAULT_TTL_S, Draft, End, Ends, Inadmissible, Mailbox, Written, read_secret
 from handoffd.cli.agent_side import agent_of, configured, explained, warn_of_stranger
 from handoffd.cli.failure import ExitCode, Failure
+from handoffd.cli.given import read_given, seconds
 from handoffd.cli.hub_side import CA, FINGERPRINT, HUB, TOKEN_FILE, hub_of, served
 from handoffd.cli.over_hub import Waiting, send_over
 from handoffd.cli.picture import printable
 from handoffd.cli.root import CONFIG
+from handoffd.protocol.timing import PAYLOAD_LIMIT_BYTES
 
 OUTCOME_PATIENCE_S = 60.0
 """How long past expiry --wait goes on by default: a peer that was away is asked for its verdict after 30 s."""
@@ -33,8 +35,10 @@ def register(app: typer.Typer) -> None:
 def send(
     sender: str = typer.Option(..., "--from", help="The agent that hands over."),
     to: str = typer.Option(..., "--to", help="The agent that shall take it."),
-    secret_file: Path = typer.Option(..., "--secret-file", help="Secret shared by the two agents (mode 0600)."),
-    root: Path | None = typer.Option(None, "--root", help="Shared directory.", show_default=False),
+    secret_file: Path = typer.Option(
+        ..., "--secret-file", help="Secret shared by the two agents (mode 0600).", readable=False
+    ),
+    root: Path | None = typer.Option(None, "--root", help="Shared directory.", show_default=False, readable=False),
     reason: str = typer.Option("", "--reason", help="Why it is handed over."),
     caller: str | None = typer.Option(None, "--caller", help="Who called; only a hash of it is written."),
     caller_hash: str | None = typer.Option(None, "--caller-hash", help="The hash itself: 16 lower-case hex digits."),
@@ -44,7 +48,10 @@ def send(
     field: list[str] = typer.Option([], "--field", help="Another field, NAME=JSON; may be repeated."),
     wait: bool = typer.Option(False, "--wait", help="Wait for the outcome: exit 0 completed, 1 otherwise ended."),
     timeout_s: float | None = typer.Option(
-        None, "--timeout-s", help=f"With --wait: exit 75 after so long (default: lifetime + {OUTCOME_PATIENCE_S:g} s)."
+        None,
+        "--timeout-s",
+        callback=seconds,
+        help=f"With --wait: exit 75 after so long (default: lifetime + {OUTCOME_PATIENCE_S:g} s).",
     ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     hub_url: str | None = HUB,
@@ -56,12 +63,12 @@ def send(
     """Write a signed handoff, durably, under a name nobody has; or hand it to a hub."""
     draft = Draft(
         to=agent_of("--to", to),
-        reason=reason,
+        reason=_text("--reason", reason),
         transcript=_transcript(transcript),
-        summary=summary,
+        summary=None if summary is None else _text("--summary", summary),
         caller_hash=_caller_hash(caller, caller_hash),
         ttl_s=ttl_s,
-        extra=dict(_field(text) for text in field),
+        extra=_extra(field),
     )
     patience_s = ttl_s + OUTCOME_PATIENCE_S if timeout_s is None else timeout_s
     hub = hub_of(hub_url, token_file, ca, fingerprint, root)
@@ -69,7 +76,7 @@ def send(
         with served(hub):
             pair = agent_of("--from", sender), read_secret(secret_file)
         raise typer.Exit(send_over(hub, draft, pair, Waiting(wait, patience_s), as_json=as_json))
-    place = _root(config, sender, draft.to) if root is None else root
+    place = _root(config, sender, draft) if root is None else root
     with explained(place):
         mailbox = Mailbox(place, agent_of("--from", sender), {ANYONE: read_secret(secret_file)})
         ends = Ends(mailbox.places)
@@ -79,17 +86,20 @@ def send(
     raise typer.Exit(_exit_code(end) if wait else ExitCode.OK)
 
 
-def _root(named: Path | None, sender: str, to: str) -> Path:
+def _root(named: Path | None, sender: str, draft: Draft) -> Path:
     """Return the configuration's root, with a warning if the daemon would not carry this."""
-    config = configured(named)
+    config, to = configured(named), draft.to
     known = sorted({*config.agents, *config.homes})
     warn_of_stranger(config, sender, "the daemon leaves its files in handoff/ alone")
     if to not in known and config.default_peer is None:
         print(
-            f"handoffd: warning: no agent is called {to} in {config.path} (there are {', '.join(known) or 'none'}); "
+            f"handoffd: warning: no agent is called {to} in {config.path} (known: {', '.join(known) or 'none'}); "
             "unless that changes, the handoff ends as unroutable when it expires",
             file=sys.stderr,
         )
+    if draft.ttl_s > config.limits.max_ttl_s:
+        words = f"--ttl-s {draft.ttl_s:g} is more than limits.max_ttl_s, {config.limits.max_ttl_s:g}, in {config.path}"
+        print(f"handoffd: warning: {words}; the daemon will refuse the handoff", file=sys.stderr)
     return config.root
 
 
@@ -121,9 +131,7 @@ def _transcript(source: str | None) -> Sequence[Any]:
     if source is None:
         return ()
     try:
-        turns = json.loads(sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes())
-    except OSError as error:
-        raise Failure(f"--transcript {source}: {error.strerror}", ExitCode.USAGE) from None
+        turns = _plain(read_given("--transcript", Path(source), PAYLOAD_LIMIT_BYTES))
     except (ValueError, RecursionError) as error:
         raise Failure(f"--transcript {source}: not JSON: {error}", ExitCode.USAGE) from None
     if not isinstance(turns, list):
@@ -136,9 +144,33 @@ def _field(text: str) -> tuple[str, object]:
     if not (name and equals):
         raise Failure(f"--field {text}: give NAME=JSON, such as --field urgent=true", ExitCode.USAGE)
     try:
-        return name, json.loads(value)
+        return name, _plain(value)
     except (ValueError, RecursionError):
         raise Failure(f"--field {name}: {value!r} is not JSON; text needs quotes: '\"…\"'", ExitCode.USAGE) from None
+
+
+def _plain(text: str | bytes) -> Any:
+    """Return what JSON says, of which every number and character is one. Raises ValueError, RecursionError."""
+    value = json.loads(text)
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    return value
+
+
+def _extra(texts: Sequence[str]) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for name, value in map(_field, texts):
+        if name in fields:
+            raise Failure(f"--field {name}: given twice; keep one", ExitCode.USAGE)
+        fields[name] = value
+    return fields
+
+
+def _text(option: str, given: str) -> str:
+    try:
+        given.encode()
+    except UnicodeEncodeError:  # how Python holds a byte of the command line that is no text
+        raise Failure(f"{option}: it is not UTF-8; give text", ExitCode.USAGE) from None
+    return given
 
 
 def _exit_code(end: End | None) -> ExitCode:

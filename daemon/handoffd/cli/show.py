@@ -11,9 +11,10 @@ from typing import Any
 
 import typer
 
-from handoffd.cli.failure import Failure
+from handoffd.cli.failure import ExitCode, Failure
 from handoffd.cli.picture import (
     SHORT_TID,
+    ambiguous,
     coloured,
     duration,
     entry_fields,
@@ -27,7 +28,7 @@ from handoffd.cli.picture import (
 from handoffd.cli.root import CONFIG, JSON, ROOT, Root, opened
 from handoffd.custody.entry import Entry
 from handoffd.custody.layout import ARCHIVE, OUTCOME, REJECTED
-from handoffd.custody.place import PLACES
+from handoffd.custody.place import PLACES, Role
 from handoffd.custody.reading import SHORTEST_PREFIX
 from handoffd.custody.remains import MEANS, Found, remains
 from handoffd.protocol.moment import format_moment
@@ -51,7 +52,7 @@ def show(
     root: Path | None = ROOT,
 ) -> None:
     """Show one handoff: its record, its files, its payload without the transcript."""
-    with opened(config, root) as ground:
+    with opened(config, root, unserved=True) as ground:
         entry, others = chosen(ground, ident)
         found = remains(ground.path, entry)
         data = payload_of(ground.path, entry, found)
@@ -74,12 +75,20 @@ def chosen(ground: Root, ident: str) -> tuple[Entry, list[Entry]]:
     return found[0], found[1:]
 
 
+def the_one(ground: Root, ident: str) -> Entry:
+    """Return the handoff of this name, to change it. Raises Failure if there is none, or if several bear the name."""
+    entry, others = chosen(ground, ident)
+    if others:
+        raise Failure(ambiguous(ident, [(one.tid, one.word) for one in (entry, *others)]), ExitCode.USAGE)
+    return entry
+
+
 def not_found(ground: Root, ident: str) -> str:
     """Return where one looked in vain, and what may help."""
     if broken := ground.reading.unreadable(ident):
         path = f"{ground.path}/relay/outcome/{broken[0]}.json"
         return f"{path} is no record that can be read; `handoffd fsck` tells more, the other host has its own"
-    looked = f"looked in {ground.path}/handoff and relay/outbox, sent, inbox, outcome"
+    looked = f"looked in {ground.path}/handoff, rejected and relay/outbox, sent, inbox, outcome"
     if len(ident) < SHORTEST_PREFIX:
         return f"{printable(ident)}: no such handoff ({looked}); give at least {SHORTEST_PREFIX} digits of T"
     return f"{printable(ident)}: no such handoff ({looked}); `handoffd events --limit 0 --handoff ID` may remember it"
@@ -123,12 +132,18 @@ def _page(ground: Root, entry: Entry) -> Iterator[str]:
     yield _row("handoff", entry.handoff_id)
     yield _row("T", entry.tid)
     yield f"{'state':10} {coloured(entry.word)}{doubt}" + (f" ({printable(entry.means)})" if entry.means else "")
-    yield _row("route", f"{way(entry.sender, entry.to)}; this host is its {entry.role.value}; peer {peer_words(entry)}")
+    yield _row("route", f"{way(entry.sender, entry.to)}; {_custody_words(entry)}")
     yield _row("file", entry.file)
     yield _row("ended" if entry.ended else "since", _moment(entry.since, ground.now))
     if entry.expires_at is not None:
         yield _row("expires", f"{format_moment(entry.expires_at)} ({expiry(entry.expires_at, ground.now)})")
     yield from _outcome(entry)
+
+
+def _custody_words(entry: Entry) -> str:
+    if entry.role is Role.LOCAL:
+        return "in no daemon's custody"
+    return f"this host is its {entry.role.value}; peer {peer_words(entry)}"
 
 
 def _outcome(entry: Entry) -> Iterator[str]:
@@ -179,7 +194,7 @@ def _payload_lines(data: bytes | None) -> Iterator[str]:
     facts = _facts(data)
     yield _row("payload", f"{facts['size']} bytes; {facts.get('transcript_entries', '?')} transcript entries")
     if "fields" in facts:
-        yield _row("", f"reason {facts.get('reason')}; initiated {facts.get('initiated_at')}")
+        yield _row("", f"reason {facts.get('reason') or '-'}; initiated {facts.get('initiated_at')}")
         yield _row("", "fields: " + ", ".join(facts["fields"]))
 
 

@@ -29,13 +29,15 @@ def register(app: typer.Typer) -> None:
 
 def status(
     follow: bool = typer.Option(False, "--watch", "-w", help="Show it again and again, in place on a terminal."),
-    interval: float = typer.Option(INTERVAL_S, "--interval", min=0.2, help="Seconds between two looks of --watch."),
+    interval: float = typer.Option(
+        INTERVAL_S, "--interval", min=0.2, max=86_400, help="Seconds between two looks of --watch."
+    ),
     as_json: bool = JSON,
     config: Path | None = CONFIG,
     root: Path | None = ROOT,
 ) -> None:
     """Show what needs attention, the links, and the open handoffs; with the daemon stopped, what its files say."""
-    with opened(config, root) as ground:
+    with opened(config, root, unserved=True) as ground:
         if follow:
             code = watch(lambda: gathered(ground), verdict, interval, as_json=as_json)
         else:

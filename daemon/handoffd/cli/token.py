@@ -7,15 +7,17 @@ accepted, so no request fails; a token that is taken away works no more when the
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from handoffd.cli.bond import Bond
 from handoffd.cli.failure import ExitCode, Failure
-from handoffd.cli.root import CONFIG
+from handoffd.cli.picture import print_json, print_steps
+from handoffd.cli.root import CONFIG, JSON
 from handoffd.cli.side import Side
 from handoffd.config import Config, load, locate, read_document
 from handoffd.pairing.dial import NoAnswer, Turned, Unreached
@@ -25,6 +27,9 @@ from handoffd.pairing.trust import digest_of_token, hashes_text, new_token
 OVERLAP_S = 30.0
 """Requests that were under way with the old token have ended by then: the longest, a poll, hangs for 25 s."""
 _NAME = typer.Argument(help="A peer, or an agent of this host with a token.", metavar="NAME")
+
+Say = Callable[[str], None]
+Told = dict[str, Any]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +44,7 @@ def rotate(
     name: str = _NAME,
     settle: bool = typer.Option(False, "--settle", help="Only end an earlier rotation: accept the new token alone."),
     overlap: float = typer.Option(OVERLAP_S, help="Seconds both tokens of a peer are accepted.", min=0, max=86_400),
+    as_json: bool = JSON,
     config: Path | None = CONFIG,
 ) -> None:
     """Make a new token: the one this host presents to a peer, or the one an agent presents to this host.
@@ -46,15 +52,18 @@ def rotate(
     A peer is told, both tokens work for a while, then the new one alone. An agent must be given its new token by you:
     both work until `--settle`.
     """
-    path = locate(config, os.environ)
+    path, say = locate(config, os.environ), print_steps(as_json=as_json)
     with _alone(path, name, load(path)):
         side = Side(load(path))  # what was before this turn may be another's work by now
         side.check_writable()
         if name in side.config.peers:
-            _settle_peer(side, Bond(side, name)) if settle else _rotate_peer(side, Bond(side, name), overlap)
+            bond = Bond(side, name)
+            told = _settle_peer(side, bond, say) if settle else _rotate_peer(side, bond, overlap, say)
         else:
             hashes = _hashes_of_agent(side, name)
-            _settle_agent(side, name, hashes) if settle else _rotate_agent(side, name, hashes)
+            told = _settle_agent(side, name, hashes, say) if settle else _rotate_agent(side, name, hashes, say)
+    if as_json:
+        print_json(told)
 
 
 @contextmanager
@@ -71,7 +80,7 @@ def _alone(path: Path, name: str, config: Config) -> Iterator[None]:
         yield
 
 
-def revoke(name: str = _NAME, config: Path | None = CONFIG) -> None:
+def revoke(name: str = _NAME, as_json: bool = JSON, config: Path | None = CONFIG) -> None:
     """Accept no token of this peer or agent any more; what it waits for ends at once."""
     side = Side(load(locate(config, os.environ)))
     if name in side.config.peers:
@@ -88,6 +97,9 @@ def revoke(name: str = _NAME, config: Path | None = CONFIG) -> None:
     if hashes.read_bytes() != nobody:
         raise Failure(f"{hashes} was changed by another meanwhile; run this again: {name} may still be let in")
     side.note("token_revoked", name, f"no token of {name} is accepted any more")
+    if as_json:
+        print_json({"name": name, "revoked": True, "running": running})
+        return
     when = "" if running else "; no daemon runs here, so this holds from its next start"
     print(f"no token of {name} is accepted any more{when}; to let it in again: {remedy}")
 
@@ -95,19 +107,19 @@ def revoke(name: str = _NAME, config: Path | None = CONFIG) -> None:
 # --------------------------------------------------------------------------------------------- a peer's
 
 
-def _rotate_peer(side: Side, bond: Bond, overlap_s: float) -> None:
+def _rotate_peer(side: Side, bond: Bond, overlap_s: float, say: Say) -> Told:
     file = bond.token_file
     if not bond.url or file is None:
         raise Failure(f"{bond.name} dials in, so this host presents no token to it; rotate on {bond.name}")
     token = new_token()
     _tell(bond, {"sha256": digest_of_token(token)})
     _change(side, [Kept(file, f"{token}\n".encode(), is_secret=True)])
-    print(f"{bond.name} accepts the new token beside the old one, and this host presents it", flush=True)
+    say(f"{bond.name} accepts the new token beside the old one, and this host presents it")
     if overlap_s:
-        print(f"waiting {overlap_s:g} s for requests under way; Ctrl-C leaves both accepted", flush=True)
+        say(f"waiting {overlap_s:g} s for requests under way; Ctrl-C leaves both accepted")
         _pause(bond, overlap_s)
     bond.token = token
-    _settle_peer(side, bond)
+    return _settle_peer(side, bond, say)
 
 
 def _pause(bond: Bond, overlap_s: float) -> None:
@@ -118,12 +130,13 @@ def _pause(bond: Bond, overlap_s: float) -> None:
         raise Failure(words, ExitCode.INTERRUPTED) from None
 
 
-def _settle_peer(side: Side, bond: Bond) -> None:
+def _settle_peer(side: Side, bond: Bond, say: Say) -> Told:
     if not bond.url:
         raise Failure(f"{bond.name} dials in, so this host presents no token to it; rotate on {bond.name}")
     _tell(bond, {})
     side.note("token_rotated", bond.name, f"{bond.name} accepts the new token alone")
-    print(f"{bond.name} accepts the new token alone")
+    say(f"{bond.name} accepts the new token alone")
+    return {"name": bond.name, "settled": True, "token_file": bond.token_file and str(bond.token_file)}
 
 
 def _tell(bond: Bond, fields: dict[str, object]) -> None:
@@ -161,15 +174,16 @@ def _present(name: str, side: Side, hashes: Path) -> str | None:
     return digest if bytes.fromhex(digest) in side.config.agent_tokens[name] else None
 
 
-def _rotate_agent(side: Side, name: str, hashes: Path) -> None:
+def _rotate_agent(side: Side, name: str, hashes: Path, say: Say) -> Told:
     token = new_token()
     known = _present(name, side, hashes)
     present = [known] if known else sorted(each.hex() for each in side.config.agent_tokens[name])
     _change(side, [Kept(hashes, hashes_text([*present, digest_of_token(token)]))])
     _hand_out(side, Kept(_secret_of(hashes), f"{token}\n".encode(), is_secret=True, keeps_access=True))
     side.note("token_rotated", name, "two tokens are accepted until it is settled")
-    print(f"the new token of {name} is in {_secret_of(hashes)}; the old one is accepted too")
-    print(f"when {name} uses the new one: handoffd token rotate --settle {name}")
+    say(f"the new token of {name} is in {_secret_of(hashes)}; the old one is accepted too")
+    say(f"when {name} uses the new one: handoffd token rotate --settle {name}")
+    return {"name": name, "settled": False, "token_file": str(_secret_of(hashes))}
 
 
 def _hand_out(side: Side, secret: Kept) -> None:
@@ -181,13 +195,14 @@ def _hand_out(side: Side, secret: Kept) -> None:
         raise Failure(f"{words}; run this again as root, or as the one it belongs to") from None
 
 
-def _settle_agent(side: Side, name: str, hashes: Path) -> None:
+def _settle_agent(side: Side, name: str, hashes: Path, say: Say) -> Told:
     present = _present(name, side, hashes)
     if present is None:
         raise Failure(f"{_secret_of(hashes)} holds no token that is accepted; nothing was changed; rotate first")
     _change(side, [Kept(hashes, hashes_text([present]))])
     side.note("token_rotated", name, "the new token alone is accepted")
-    print(f"the token in {_secret_of(hashes)} alone is accepted of {name}")
+    say(f"the token in {_secret_of(hashes)} alone is accepted of {name}")
+    return {"name": name, "settled": True, "token_file": str(_secret_of(hashes))}
 
 
 def _change(side: Side, files: list[Kept]) -> bool:

@@ -16,6 +16,9 @@ from handoffd.protocol.moment import format_moment
 from handoffd.view.fields import story_facts, story_fields, story_notes
 from handoffd.view.story import Step, Story, story_of
 
+ROUNDING_MS = 2
+"""What rounding makes of two times and an offset, each told in whole milliseconds."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -55,12 +58,12 @@ def _head(told: Story) -> Iterator[str]:
 def _timeline(told: Story) -> Iterator[str]:
     width = max((len(step.host) for step in told.steps), default=0)
     for step in told.steps:
-        after_ms = (step.at - told.steps[0].at) * 1000
+        after_ms = round((step.at - told.steps[0].at) * 1000)
         mark = "?" if step.as_told else " "
         words = " ".join(_words(step))
         event = coloured(step.event, printable(step.event).ljust(12))
         host = printable(step.host).ljust(width)
-        yield f"{after_ms:+10,.0f} ms{mark} {format_moment(step.at)}  {host}  {event} {words}".rstrip()
+        yield f"{after_ms:+10,} ms{mark} {format_moment(step.at)}  {host}  {event} {words}".rstrip()
 
 
 def _words(step: Step) -> Iterator[str]:
@@ -68,7 +71,14 @@ def _words(step: Step) -> Iterator[str]:
         if value != step.host:
             yield f"{key}={brief(value)}"
     if step.known_at is not None and not step.as_told:
-        # Whole milliseconds: the offset is no better, and "-0 ms" would be the sign of a rounding.
-        yield f"(known here {round((step.known_at - step.at) * 1000):,} ms later)"
+        yield f"(known here {_lateness(round((step.known_at - step.at) * 1000))})"
     elif step.known_at is not None:
         yield f"(known here at {format_moment(step.known_at)})"
+
+
+def _lateness(after_ms: int) -> str:
+    """Return how much later something was known here; nothing is known before it happens, whatever the clocks say."""
+    if after_ms > 0:
+        return f"{after_ms:,} ms later"
+    wrong = f"; the measured offset is wrong by at least {-after_ms:,} ms" if after_ms < -ROUNDING_MS else ""
+    return f"at once{wrong}"

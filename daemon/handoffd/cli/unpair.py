@@ -62,10 +62,7 @@ def unpair(
 def _open(side: Side, peer: str) -> Counter[Role]:
     """Count what is open between the two, by our part in it."""
     reading = Reading(side.config.root)
-    try:
-        standings = [each for each in reading.standings() if not each.ended]
-    except FileNotFoundError:  # no daemon has run here yet
-        return Counter()
+    standings = [each for each in reading.standings() if not each.ended]
     meant = [each for each in standings if any(seen.peer == peer for seen in each.sightings)]
     return Counter(each.row.role or Role.LOCAL for each in meant)
 

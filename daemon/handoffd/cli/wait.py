@@ -16,6 +16,7 @@ from handoffd.agent.waiting import Waiting
 from handoffd.agent.wake import POLL_S, Wake
 from handoffd.cli.agent_side import agent_of, explained, root_for
 from handoffd.cli.failure import ExitCode
+from handoffd.cli.given import seconds
 from handoffd.cli.hub_side import CA, FINGERPRINT, HUB, TOKEN_FILE, hub_of
 from handoffd.cli.over_hub import wait_over
 from handoffd.cli.picture import printable
@@ -36,8 +37,8 @@ def register(app: typer.Typer) -> None:
 
 def wait(
     agent: str = typer.Option(..., "--agent", help="The agent to wait for."),
-    root: Path | None = typer.Option(None, "--root", help="Shared directory.", show_default=False),
-    timeout_s: float | None = typer.Option(None, "--timeout-s", min=0.0, help="Exit 75 after so long."),
+    root: Path | None = typer.Option(None, "--root", help="Shared directory.", show_default=False, readable=False),
+    timeout_s: float | None = typer.Option(None, "--timeout-s", callback=seconds, help="Exit 75 after so long."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object."),
     hub_url: str | None = HUB,
     token_file: Path | None = TOKEN_FILE,

@@ -20,6 +20,7 @@ from handoffd.demo.process import Actor
 from handoffd.demo.scene import SCENES, Cast
 from handoffd.demo.stage import NotSeen, Stage
 from handoffd.demo.timeline import Timeline
+from handoffd.output import ReaderLeft
 
 AGENT = Path(__file__).with_name("agent.py")
 CALLER = Path(__file__).with_name("caller.py")
@@ -39,7 +40,7 @@ def play(out: TextIO, *, keep: bool = False, agent: Path = AGENT) -> bool:
         try:
             verdict = _perform(stage, agent)
             leave = keep or not verdict
-        except (KeyboardInterrupt, BrokenPipeError):
+        except (KeyboardInterrupt, ReaderLeft):
             leave = keep
             raise
         finally:

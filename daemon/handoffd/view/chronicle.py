@@ -7,6 +7,7 @@ is torn, foreign or not yet finished is passed over, never an error.
 import itertools
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from typing import Any, BinaryIO
 
 from handoffd.journal import rotated
 from handoffd.protocol.moment import format_moment
+
+BLOCK_BYTES = 1 << 20
+"""Read at once from the end of a file that may have GiB (`journal.max_bytes`); some thousand lines."""
 
 Line = dict[str, Any]
 Wanted = Callable[[Line], bool]
@@ -40,10 +44,24 @@ class Chronicle:
     def backwards(self) -> Iterator[Line]:
         """Return every line, newest first; `more` then goes on after the newest."""
         for number, part in enumerate(self._parts()):
-            data = self._read(part, 0)
-            if number == 0:
-                self._inode, self._offset = part.inode, len(data)
-            yield from _lines(data, newest_first=True)
+            file = self._open(part)
+            if file is None:
+                continue
+            with file:
+                end = file.seek(0, os.SEEK_END)
+                rows = _rows_backwards(file, end)
+                unfinished = next(rows)
+                if number == 0:
+                    self._inode, self._offset = part.inode, end - len(unfinished)
+                yield from _lines(rows)
+
+    def forwards(self) -> Iterator[Line]:
+        """Return every line, oldest first; `more` then goes on after the newest. One line at a time is in memory."""
+        for part in reversed(self._parts()):
+            self._inode, self._offset = part.inode, 0
+            for row in self._rows(part):
+                self._offset += len(row)
+                yield from _lines([row])
 
     def mentioning(self, texts: Iterable[str]) -> Iterator[Line]:
         """Return every line that any of these texts occurs in, oldest first; no file is ever in memory as a whole."""
@@ -51,7 +69,7 @@ class Chronicle:
         for part in reversed(self._parts()):
             for row in self._rows(part):
                 if any(needle in row for needle in needles):
-                    yield from _lines(row)
+                    yield from _lines([row])
 
     def more(self) -> list[Line]:
         """Return the lines written since the last look, oldest first."""
@@ -59,7 +77,7 @@ class Chronicle:
         for part, offset in self._unread():
             data = self._read(part, offset)
             self._inode, self._offset = part.inode, offset + len(data)
-            lines += _lines(data)
+            lines += _lines(data.split(b"\n"))
         return lines
 
     def _unread(self) -> list[tuple[_Part, int]]:
@@ -73,15 +91,17 @@ class Chronicle:
 
     def _parts(self) -> list[_Part]:
         older = itertools.takewhile(bool, map(self._part, itertools.count(1)))
-        # Between the renames of a rotation there is no current file.
-        return [part for part in (self._part(0), *older) if part is not None]
+        # Between the renames of a rotation there is no current file; and one that is rotated meanwhile is seen twice.
+        found = [part for part in (self._part(0), *older) if part is not None]
+        return list({part.inode: part for part in found}.values())
 
     def _part(self, number: int) -> _Part | None:
         try:
             found = os.stat(rotated(self.path, number))
         except FileNotFoundError:
             return None
-        return _Part(number, found.st_ino, found.st_size)
+        # Whatever else lies there is nothing to read, or to wait for.
+        return _Part(number, found.st_ino, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
     def _read(self, part: _Part, offset: int) -> bytes:
         """Return the finished lines of one file from offset on."""
@@ -110,9 +130,20 @@ class Chronicle:
         return None
 
 
-def _lines(data: bytes, *, newest_first: bool = False) -> Iterator[Line]:
-    rows = data.split(b"\n")
-    for row in reversed(rows) if newest_first else rows:
+def _rows_backwards(file: BinaryIO, end: int) -> Iterator[bytes]:
+    """Return the rows before `end`, the last one first: what follows the last line end, if only nothing."""
+    first = b""
+    while end > 0:
+        start = max(0, end - BLOCK_BYTES)
+        file.seek(start)
+        first, *rows = (file.read(end - start) + first).split(b"\n")
+        yield from reversed(rows)
+        end = start
+    yield first
+
+
+def _lines(rows: Iterable[bytes]) -> Iterator[Line]:
+    for row in rows:
         try:
             line = json.loads(row)
         except (ValueError, RecursionError):
@@ -134,8 +165,20 @@ def about(ident: str) -> Wanted:
 
 
 def recent(lines: Iterator[Line], wanted: Wanted, since: float | None, limit: int) -> list[Line]:
-    """Return the last `limit` (0: all) wanted lines not older than `since` (POSIX seconds), oldest first."""
-    earliest = "" if since is None else format_moment(since)
-    young = itertools.takewhile(lambda line: line["at"] >= earliest, lines)
-    chosen = list(itertools.islice(filter(wanted, young), limit or None))
-    return chosen[::-1]
+    """Return the last `limit` wanted ones of lines, newest first, that are not older than `since` (POSIX seconds).
+
+    They are returned oldest first.
+    """
+    earliest = _earliest(since)
+    until = itertools.takewhile(lambda line: line["at"] >= earliest, lines)
+    return list(itertools.islice(filter(wanted, until), limit))[::-1]
+
+
+def young(lines: Iterable[Line], wanted: Wanted, since: float | None) -> Iterator[Line]:
+    """Return all wanted lines not older than `since` (POSIX seconds), in their order."""
+    earliest = _earliest(since)
+    return (line for line in lines if line["at"] >= earliest and wanted(line))
+
+
+def _earliest(since: float | None) -> str:
+    return "" if since is None else format_moment(since)

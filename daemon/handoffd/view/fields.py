@@ -89,7 +89,7 @@ def story_notes(told: Story) -> Iterator[str]:
         times = "; the times are the outcome's" if told.steps else ""
         yield f"journal: no line of it here any more (rotated away, or never written){times}"
     if told.entry is None:
-        yield "files: none left on this host; this is what the journal remembers"
+        yield "files: none in handoff/ or relay/ of this host any more; this is what the journal remembers"
     elif not told.entry.ended:
         yield f"files: {told.entry.means}"
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.fakes.plain import port_without_tls
 
 from handoffd.cli.side import RELOAD_S
 from handoffd.hub.invites import ANSWER_S as HUB_ANSWER_S
@@ -173,17 +174,6 @@ def test_a_host_that_accepts_and_says_nothing_is_given_up(tmp_path, monkeypatch)
         reach([f"https://127.0.0.1:{mute.getsockname()[1]}"], bytes(32))
 
 
-def test_a_port_without_tls_is_told_as_such(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as plain:
-
-        def serve() -> None:
-            client, _ = plain.accept()
-            with client:
-                client.recv(100)
-                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        with pytest.raises(Unreached, match=r"no TLS 1\.3 there"):
-            reach([f"https://127.0.0.1:{plain.getsockname()[1]}"], bytes(32))
-        thread.join(20)
+def test_a_port_without_tls_is_told_as_such():
+    with port_without_tls() as port, pytest.raises(Unreached, match=r"no TLS 1\.3 there"):
+        reach([f"https://127.0.0.1:{port}"], bytes(32))

@@ -44,7 +44,11 @@ def register(app: typer.Typer) -> None:
 def doctor(
     config: Path | None = CONFIG,
     secret_file: list[Path] = typer.Option(
-        [], "--secret-file", help="Also judge the secret in this file; repeat for more.", show_default=False
+        [],
+        "--secret-file",
+        help="Also judge the secret in this file; repeat for more.",
+        show_default=False,
+        readable=False,
     ),
     offline: bool = typer.Option(False, "--offline", help="Ask no peer, send no canary."),
     as_json: bool = JSON,

@@ -83,7 +83,7 @@ def ports(patient: Patient) -> Iterator[Finding]:
             message = f"another handoffd answers on {listener.address} port {listener.port}"
             yield failure("second_daemon", message, "stop it (ss -ltnp shows its process), or choose another port")
         else:
-            yield failure("port_taken", trouble.message, trouble.remedy)
+            yield failure(trouble.word, trouble.message, trouble.remedy)
     if not taken:
         yield fine("ports", ", ".join(f"{one.address}:{one.port}" for one in patient.config.listen) + " are free")
 

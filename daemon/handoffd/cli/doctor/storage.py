@@ -13,12 +13,14 @@ from handoffd.cli.doctor.finding import Finding, failure, fine, unchecked, warni
 from handoffd.cli.doctor.patient import Patient
 from handoffd.cli.ground import (
     DIRECTORY_MODE,
+    ROOT_MODE,
     Trouble,
     missing_directories,
     standing_troubles,
     standing_warnings,
     trial_troubles,
 )
+from handoffd.cli.root import user_name
 from handoffd.custody.layout import AGENTS_DIRECTORIES, HANDOFF, QUARANTINE, RootInUse, filesystem_kind
 from handoffd.link.watch import inotify_refusal
 from handoffd.status.concern import DISK_LOW_BYTES, INODES_LOW
@@ -65,6 +67,13 @@ def _unshared(root: Path) -> Iterator[Trouble]:
     """In a root of several users a directory that is not the group's shuts some of them out."""
     top = root.stat()
     if top.st_mode & SHARED_BITS != SHARED_BITS:
+        return
+    if os.geteuid() and top.st_gid not in (os.getegid(), *os.getgroups()):
+        # Whatever this user makes or mends in there loses the bit that gives new files to the group: chmod(2).
+        message = f"{root} is shared by group {top.st_gid}, which {user_name(os.geteuid())} is not in"
+        places = f"{root}/{{{','.join(AGENTS_DIRECTORIES)}}}"
+        remedy = f"sudo chgrp GROUP {root} {places} && sudo chmod {ROOT_MODE:o} {root} && sudo chmod {DIRECTORY_MODE:o}"
+        yield Trouble("wrong_mode", message, f"{remedy} {places}, GROUP being one of `id -Gn`")
         return
     for path in (root / name for name in AGENTS_DIRECTORIES):
         if path.is_symlink() or not path.is_dir():
