@@ -140,6 +140,14 @@ class Disk:
         """Write and replace, as an agent does: nothing is flushed."""
         self.put(directory, name, self.node(data))
 
+    def rewrite(self, directory: str, name: str, data: bytes) -> None:
+        """Write other bytes into the same file, as an agent may: all its names show them, and nothing is flushed."""
+        node = self.folders[directory].now[name]
+        node.data, node.kept = data, None
+        node.mtime_ns = self._now_ns()
+        node.renamed(0, node.mtime_ns)
+        self.folders[directory].count()
+
     def rename(self, source: str, name: str, target: str, new_name: str) -> None:
         """Rename as rename(2) does, replacing. Raises FileNotFoundError."""
         node = self.folders[source].now.get(name)
@@ -202,6 +210,12 @@ class Disk:
             if not self.splits_moves:
                 there.after = here
 
+    def flush_bytes(self) -> None:
+        """Make the bytes of all files durable, and no name of theirs."""
+        for folder in self.folders.values():
+            for node in folder.now.values():
+                node.kept = node.data
+
     def back_up(self, top: str) -> dict[str, dict[str, Node]]:
         """Return a copy of all files below a directory; what are two names of one file stay that."""
         copies: dict[Node, Node] = {}
@@ -261,16 +275,19 @@ class Disk:
 class Faults:
     """What goes wrong for one process: `crash_in` changes from now it is gone, `failing` calls from now on fail.
 
-    `cuts_power`: what ends it then is not a kill but the power.
+    `cuts_power`: what ends it then is not a kill but the power. `meddle` is called `meddle_in` calls from now, before
+    the disk does what it is asked.
     """
 
-    __slots__ = ("code", "crash_in", "cuts_power", "failing")
+    __slots__ = ("code", "crash_in", "cuts_power", "failing", "meddle", "meddle_in")
 
     def __init__(self) -> None:
         self.crash_in = 0
         self.cuts_power = False
         self.failing = 0
         self.code = 0
+        self.meddle_in = 0
+        self.meddle: Callable[[], None] | None = None
 
     def power_is_off(self) -> bool:
         """Tell whether the change has come at which the power was to fail."""
@@ -278,27 +295,38 @@ class Faults:
 
     def clear(self) -> None:
         """Let nothing go wrong any more."""
-        self.crash_in = self.failing = 0
+        self.crash_in = self.failing = self.meddle_in = 0
         self.cuts_power = False
+
+    def come_nearer(self) -> None:
+        """A call is made, and somebody waits for one of the next."""
+        self.meddle_in -= 1
+        if not self.meddle_in and self.meddle is not None:
+            self.meddle()
+
+
+def _unseen(directory: str, name: str) -> None:
+    """Nobody watches."""
 
 
 class View:
-    """The filesystem port of one process on a disk."""
+    """The filesystem port of one process on a disk; `moved` hears of each move where it went, and the name there."""
 
-    __slots__ = ("_disk", "_faults", "_folders", "dead")
+    __slots__ = ("_disk", "_faults", "_folders", "_moved", "dead", "flush_failed")
 
-    def __init__(self, disk: Disk, faults: Faults) -> None:
-        self._disk, self._faults, self._folders = disk, faults, disk.folders
-        self.dead = False
+    def __init__(self, disk: Disk, faults: Faults, moved: Callable[[str, str], None] = _unseen) -> None:
+        self._disk, self._faults, self._folders, self._moved = disk, faults, disk.folders, moved
+        self.dead = self.flush_failed = False
 
     def _enter(self) -> None:
         if self.dead:
             raise Crash
+        if self._faults.meddle_in:
+            self._faults.come_nearer()
 
     def _fail(self) -> OSError | None:
         """Tell whether the disk refuses this call."""
-        if self.dead:
-            raise Crash
+        self._enter()
         faults = self._faults
         if not faults.failing:
             return None
@@ -378,12 +406,14 @@ class View:
         for directory in dict.fromkeys(directories):
             error = self._fail()
             if error is not None:
+                self.flush_failed = True
                 raise FlushFailed(f"fsync of {directory} failed: {error.strerror}")
             self._folders[directory].flush_all()
 
     def sync_all(self) -> None:
         error = self._fail()
         if error is not None:
+            self.flush_failed = True
             raise FlushFailed(f"syncfs failed: {error.strerror}")
         for folder in self._folders.values():
             folder.flush_all()
@@ -398,6 +428,7 @@ class View:
         if new_name in self._folders[target].now:
             raise FileExistsError(errno.EEXIST, "File exists", new_name)
         self._disk.move(source, name, target, new_name, node)
+        self._moved(target, new_name)
         self._changed()
 
     def exchange(self, source: str, name: str, target: str, new_name: str) -> None:

@@ -3,6 +3,7 @@
 import builtins
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -57,10 +58,14 @@ class SimHost:
     """A root with a daemon that may die and be started again.
 
     `life` counts its processes, `boot` its boots; `came_back` are names in claimed/ whose removal a power cut undid.
+    `jumped_at_s` is its CLOCK_BOOTTIME when somebody set its other clock, as far as its process has seen that.
     `power_failed` is called when the power has failed inside a call of the engine or a start of it; it cuts the power.
+    `stopped` is called between an orderly stop and the next start, `moved` after each move that its daemon makes.
     """
 
     power_failed: Callable[["SimHost"], None]
+    stopped: Callable[["SimHost"], None]
+    moved: Callable[["SimHost", str, str], None]
 
     def __init__(
         self, settings: Settings, principal: Principal, random: Random, tally: Tally, told: Counter[str]
@@ -78,14 +83,19 @@ class SimHost:
         self.backup: dict[str, dict[str, Node]] = {}
         self._random = random
         self._salt = Salt(random)
+        self.moved = _unseen
         self._open()
         self.engine.start(f"boot-{self.boot}")
 
     def _view(self) -> View:
-        return View(self.disk, self.faults)
+        return View(self.disk, self.faults, self._tell_move)
+
+    def _tell_move(self, directory: str, name: str) -> None:
+        self.moved(self, directory, name)
 
     def _open(self) -> None:
         self.life += 1
+        self.jumped_at_s = -math.inf
         self.view = self._view()
         self.engine = Engine(
             self.view, self.clock, self.settings, self.journal, salt=self._salt.fresh, chance=self._random.random
@@ -124,17 +134,20 @@ class SimHost:
         self._restart()
 
     def stop(self) -> None:
-        """An orderly stop, a reboot, the next start. A stop that did not finish was none."""
+        """An orderly stop, a reboot, the next start. A stop that did not finish was none; agents stop before it."""
+        self.faults.meddle_in = 0
         try:
             self.engine.stop()
         except (Crash, FlushFailed, OSError):
             pass
         else:
             self.boot += 1
+            self.stopped(self)
         self.view.dead = True
         self._restart()
 
     def _restart(self) -> None:
+        self.faults.meddle_in = 0  # agents start after the daemon
         for _ in range(STARTS):
             if self.faults.power_is_off():
                 self.faults.cuts_power = False
@@ -151,6 +164,10 @@ class SimHost:
     def outbox(self, peer: str) -> Folder:
         """Return the directory of what is to be sent to a peer."""
         return self.disk.folders[outbox(peer)]
+
+
+def _unseen(host: SimHost, directory: str, name: str) -> None:
+    """Nobody watches yet."""
 
 
 _COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -177,3 +194,8 @@ def payload(number: int, sender: str, to: str, at: float, ttl_s: float, text: st
         "hmac": hashlib.sha256(caller.encode()).hexdigest()[:43] + "=",
     }
     return _COMPACT(fields).encode()
+
+
+def variant(data: bytes) -> bytes:
+    """Return other bytes with the same S: signed as the same handoff, which no agent that is sound does."""
+    return _COMPACT({**json.loads(data), "reason": "another one"}).encode()

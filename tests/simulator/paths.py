@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 
-from tests.simulator.agent import DELETES, MOVES, Agents
+from tests.simulator.agent import DELETES, MOVES, PUTS_BACK, REWRITES, Agents
 from tests.simulator.disk import View
+from tests.simulator.given import Given
 from tests.simulator.host import SimHost
 from tests.simulator.paths_step import records, said, step_of
 from tests.simulator.paths_track import ANY, LOST, NONE, PULL, PUSH, Line, Track
 from tests.simulator.shape import MESH
-from tests.simulator.witness import Given
 from tests.simulator.world import Item, Result, World
 
 from handoffd.custody.filesystem import NewFile
@@ -32,20 +32,22 @@ OLD_TREE = "an old relay/ came back at the receiver"
 EARLIER_TREE = "the sender still knew an earlier tree of the receiver"
 MANY_TREES = "the receiver lost its relay/ more often than the model counts"
 MANY_STEPS_BACK = "a clock fell back more often than the model counts"
-DELETED = "an agent deleted what it held"
+BY_HAND = "an agent deleted, rewrote or put back what it held"
 UNFLUSHED = "a power cut took what its writer had not flushed"
 LOST_CLAIM = "the receiver lost its relay/ with a claim over HTTP in it"
 HALF = "a power cut left half of an agent's two changes"
+HTTP_END = "a power cut took the outcome of an end over HTTP, and left the artefact"
 LIMITS = (
     SENDERS_TREE,
     OLD_TREE,
     EARLIER_TREE,
     MANY_TREES,
     MANY_STEPS_BACK,
-    DELETED,
+    BY_HAND,
     UNFLUSHED,
     LOST_CLAIM,
     HALF,
+    HTTP_END,
 )
 
 
@@ -143,6 +145,9 @@ class Paths:
         if fate == "power" and track.is_half():
             track.limit = HALF
             return
+        if fate == "power" and track.accepted and seen["b.end"] == NONE != last["b.end"]:
+            track.limit = HTTP_END
+            return
         if fate == "power" and seen["b.clean"] == "yes" != last["b.clean"]:
             # It failed between the mark of an orderly stop and its flush, and the disk had been quicker.
             track.lines.append(Line(where, {**last, "b.clean": "yes", "b.serves": ANY}, (), "b-stops"))
@@ -209,7 +214,7 @@ class WatchedHost(SimHost):
     _fate = "dies"
 
     def _view(self) -> View:
-        view = WatchedView(self.disk, self.faults)
+        view = WatchedView(self.disk, self.faults, self._tell_move)
         view.changed = self._changed
         return view
 
@@ -256,15 +261,15 @@ class WatchedAgents(Agents):
         super().__init__(world)
         self._paths = world.paths
 
-    def claim(self, one: Given) -> None:
+    def claim(self, one: Given, *, renames: bool = False) -> None:
         with self._paths.during("agent", self._paths.of([one.tid]), "agent:claims"):
-            super().claim(one)
+            super().claim(one)  # by its own name, the only one that the model has
 
     def end(self, one: Given, way: int) -> None:
         tracks = self._paths.of([one.tid])
         for track in tracks:
             track.in_halves = way != MOVES
-            track.limit = DELETED if way == DELETES else ""
+            track.limit = BY_HAND if way in (DELETES, REWRITES, PUTS_BACK) else ""
         with self._paths.during("agent", tracks, "agent:ends"):
             super().end(one, way)
 
@@ -298,6 +303,23 @@ class WatchedWorld(World):
             for track in self.paths.of(about):
                 track.look(f"{host.name}:{name}", word)
         return answers
+
+    # The model has no copies, no agent inside of a step, no power cut after an orderly stop and no loose disks.
+
+    def loosen(self) -> None:
+        pass
+
+    def write_again(self, one: Given) -> None:
+        pass
+
+    def write_variant(self, one: Given) -> None:
+        pass
+
+    def meddle_soon(self, host: SimHost, calls: int) -> None:
+        pass
+
+    def _switched_off(self, host: SimHost) -> None:
+        pass
 
     def withdraw(self, one: Given) -> None:
         for track in self.paths.of([one.tid]):

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from tests.simulator.disk import Disk, Node
-from tests.simulator.witness import Given
+from tests.simulator.given import Given
 
 from handoffd.custody.layout import ARCHIVE, CLAIMED, HANDOFF, OUTCOME, PEERS, REJECTED, RELAY, inbox, outbox, sent
 from handoffd.custody.recovery import CLEAN

@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
+from tests.simulator.agent import DELETES, PUTS_BACK, REWRITES
 from tests.simulator.rest import come_to_rest
 from tests.simulator.shape import MESH, SHAPES
 from tests.simulator.visit import ANSWER_LOST, HEARD, REQUEST_LOST
 from tests.simulator.world import World
 
+from handoffd.protocol.timing import CLOCK_JUMP_S
+
 Step = tuple[int, int, int]
 STEPS = 200
 HANDOFFS = 3
+LOOSE = 8
+"""One schedule of each shape in so many has loose disks."""
 
 SECONDS = (0.0, 0.3, 1.0, 3.0, 11.0)
 SLEEPS = (45.0, 3600.0, 30_000.0)
@@ -26,17 +31,24 @@ SLEPT_ENOUGH_S = 40_000.0
 """Clocks further apart than a day are promised nothing: an end is forgotten before the other host has heard of it."""
 LIFETIMES = (6.0, 60.0, 900.0)
 JUMPS = (-3600.0, -7.0, 4.0, 7.0, 3600.0)
+RARER = (REWRITES, PUTS_BACK, DELETES)
+"""What an agent seldom does with what it holds."""
+CALLS = 32
 CODES = (errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`seed` decides what the steps leave open: names, jitter, what a power cut leaves."""
+    """`seed` decides what the steps leave open: names, jitter, what a power cut leaves.
+
+    `loose`: a power cut may leave a move between two directories under both names, which R8 rules out.
+    """
 
     seed: int
     hosts: int
     steps: tuple[Step, ...]
     shape: str = MESH
+    loose: bool = False
 
 
 def draw(seed: int, hosts: int = 2) -> Schedule:
@@ -46,15 +58,17 @@ def draw(seed: int, hosts: int = 2) -> Schedule:
     count = min(STEPS, int(random.expovariate(1 / 30)) + 8)
     shape = SHAPES[seed % len(SHAPES)]
     drawn = memoryview(random.randbytes(2 * count)).cast("H")
-    table = _DRAWN[shape]
+    table = _DRAWN[shape][random.randrange(len(ACTS))]
     acts = [ACTS.index(_write), *(table[number % len(table)] for number in drawn)]
     steps = tuple(zip(acts, random.randbytes(count + 1), random.randbytes(count + 1), strict=True))
-    return Schedule(seed, hosts, steps, shape)
+    return Schedule(seed, hosts, steps, shape, loose=seed % LOOSE >= LOOSE - len(SHAPES))
 
 
 def play(schedule: Schedule, make: Callable[[int, Random, str], World] = World) -> World:
     """Run a schedule and let all come to rest. Raises Broken, or whatever an engine raises."""
     world = make(schedule.hosts, Random(schedule.seed), schedule.shape)
+    if schedule.loose:
+        world.loosen()
     for act, first, second in schedule.steps:
         if ACTS[act](world, first, second):
             world.happened[NAMES[act]] += 1
@@ -65,14 +79,16 @@ def play(schedule: Schedule, make: Callable[[int, Random, str], World] = World) 
 
 def to_text(schedule: Schedule) -> str:
     """Return a schedule as it is kept: its seed and hosts, then one step a line."""
-    lines = [f"seed {schedule.seed} hosts {schedule.hosts} shape {schedule.shape}"]
+    disk = " disk loose" if schedule.loose else ""
+    lines = [f"seed {schedule.seed} hosts {schedule.hosts} shape {schedule.shape}{disk}"]
     return "\n".join(lines + [f"{NAMES[act]} {first} {second}" for act, first, second in schedule.steps]) + "\n"
 
 
 def from_text(text: str) -> Schedule:
     """Return a kept schedule; lines that begin with # are words for people. Raises ValueError."""
     head, *lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    _, seed, _, hosts, *shape = head.split()
+    words = head.split()
+    said = dict(zip(words[::2], words[1::2], strict=True))
     numbers = {name: number for number, name in enumerate(NAMES)}
     steps = []
     for line in lines:
@@ -80,7 +96,8 @@ def from_text(text: str) -> Schedule:
         if word not in numbers:
             raise ValueError(f"no such act: {word}")
         steps.append((numbers[word], int(first), int(second)))
-    return Schedule(int(seed), int(hosts), tuple(steps), shape[1] if shape else MESH)
+    loose = said.get("disk") == "loose"
+    return Schedule(int(said["seed"]), int(said["hosts"]), tuple(steps), said.get("shape", MESH), loose)
 
 
 # ---------------------------------------------------------------- acts
@@ -92,6 +109,25 @@ def _write(world: World, first: int, second: int) -> bool:
     source = world.hosts[first % len(world.hosts)]
     others = [host for host in world.hosts if host is not source]
     world.write(source, others[second % len(others)], LIFETIMES[(first >> 4) % len(LIFETIMES)])
+    return True
+
+
+def _write_again(world: World, first: int, second: int) -> bool:
+    given = world.witness.given
+    if not given:
+        return False
+    one = given[first % len(given)]
+    if second & 1:
+        world.write_again(one)
+    elif one.twin is None and len(given) < HANDOFFS:
+        world.write_variant(one)
+    else:
+        return False
+    return True
+
+
+def _meddle_soon(world: World, first: int, second: int) -> bool:
+    world.meddle_soon(world.hosts[first % len(world.hosts)], 1 + second % CALLS)
     return True
 
 
@@ -198,7 +234,8 @@ def _claim(world: World, first: int, second: int) -> bool:
         found = agents.claimable(host)
         if found:
             one = found[first % len(found)]
-            agents.accept(one) if second < 64 or one.published in agents.nonces else agents.claim(one)
+            over_http = second < 64 or one.published in agents.nonces
+            agents.accept(one) if over_http else agents.claim(one, renames=second > 224)
             return True
     return False
 
@@ -208,7 +245,7 @@ def _end(world: World, first: int, second: int) -> bool:
     for host in world.hosts:
         found = agents.held(host)
         if found:
-            agents.end(found[first % len(found)], second % 4 if second > 16 else 3)
+            agents.end(found[first % len(found)], second % 4 if second > 16 else RARER[second % len(RARER)])
             return True
     accepted = agents.accepted()
     if accepted:
@@ -226,7 +263,9 @@ def _crash_soon(world: World, first: int, second: int) -> bool:
 
 
 def _cut_power(world: World, first: int, second: int) -> bool:
-    world.cut_power(world.hosts[first % len(world.hosts)])
+    host = world.hosts[first % len(world.hosts)]
+    host.faults.code = errno.ENOSPC
+    world.cut_power(host, failing=second % 5 if second > 192 else 0)
     return True
 
 
@@ -247,7 +286,10 @@ def _stop(world: World, first: int, second: int) -> bool:
 
 def _set_clock(world: World, first: int, second: int) -> bool:
     host = world.hosts[first % len(world.hosts)]
-    host.clock.wall_s += JUMPS[second % len(JUMPS)]
+    jump = JUMPS[second % len(JUMPS)]
+    host.clock.wall_s += jump
+    if abs(jump) > CLOCK_JUMP_S:
+        host.jumped_at_s = host.clock.boot_s
     world.tick(host, 0.0)
     return True
 
@@ -287,6 +329,7 @@ def _withdraw(world: World, first: int, second: int) -> bool:
 Act = Callable[[World, int, int], bool]
 _WEIGHTED: dict[Act, tuple[float, float]] = {
     _write: (4, 4),
+    _write_again: (0.7, 0.7),
     _look: (8, 8),
     _tick: (10, 8),
     _send: (12, 7),
@@ -302,6 +345,7 @@ _WEIGHTED: dict[Act, tuple[float, float]] = {
     _receive: (0, 12),
     _claim: (10, 12),
     _end: (9, 12),
+    _meddle_soon: (3, 3),
     _crash: (1, 1),
     _crash_soon: (1.5, 1.5),
     _cut_power: (1, 1),
@@ -319,10 +363,16 @@ ACTS = tuple(_WEIGHTED)
 NAMES = tuple(act.__name__[1:] for act in ACTS)
 
 
-def _table(number: int) -> bytes:
-    sums = tuple(accumulate(weights[number] for weights in _WEIGHTED.values()))
+OFTENER = 8
+"""In every schedule one act is so many times as likely as usual: what is rare has histories in which it is not
+(swarm testing: Groce et al., ISSTA 2012)."""
+
+
+def _table(number: int, often: Act) -> bytes:
+    weights = [each[number] * (OFTENER if act is often else 1) for act, each in _WEIGHTED.items()]
+    sums = tuple(accumulate(weights))
     return bytes(bisect(sums, each / 4096 * sums[-1]) for each in range(4096))
 
 
-_DRAWN = {shape: _table(number) for number, shape in enumerate(SHAPES)}
-"""Which act a drawn number stands for."""
+_DRAWN = {shape: [_table(number, act) for act in ACTS] for number, shape in enumerate(SHAPES)}
+"""Which act a drawn number stands for, by the act that is likelier than usual."""

@@ -230,7 +230,6 @@ _NOTICED_PUSHED = (
     "published-first",
     "claim-told-unflushed",
     "outcome-unflushed",
-    "refused-without-tombstone",
 )
 _NOTICED_LEASED = (
     "leased-unflushed",

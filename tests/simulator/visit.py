@@ -129,6 +129,8 @@ class Visit:
             return None
         wishes = self._world.at(self.lender, self.lender.engine.tell, [telling])
         self._world.witness.shown(self.lender)
+        if wishes:
+            self._world.witness.released(self.lender, wishes[0].forget)
         return wishes[0] if wishes and not (wishes[0].refused or wishes[0].failed) else None
 
     def _heed(self, wishes: Wishes) -> None:
@@ -159,6 +161,8 @@ class Visit:
             return
         lease, asker = self.leases[number]
         leased: list[Leased] | None = self._world.at(self.lender, self.lender.engine.lease, [lease])
+        if leased:
+            self._world.witness.lent(self.lender, self.visitor, leased[0].parcels)
         if leased and not leased[0].refused and asker is self.visitor.engine:
             self.parcels.append((leased[0].parcels, asker))
         self._world.witness.shown(self.lender)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.simulator.host import SimHost
+from tests.simulator.witness import Broken
 
 from handoffd.custody.engine import Engine
 from handoffd.custody.message import (
@@ -65,7 +66,8 @@ class Wire:
     def post(self, engine: Engine, fresh: Sequence[Offer]) -> None:
         """Say hello, and post what is fresh and what is due; `engine` is the source's, if it still lives."""
         world, source, target = self._world, self.source, self.target
-        greeted = self._greet(engine)
+        self._ask_too_soon(engine)
+        greeted = source.engine is engine and self._greet(engine)
         if source.engine is not engine:
             return
         if not greeted or self._is_for_an_old_tree(engine):
@@ -76,10 +78,19 @@ class Wire:
         if not greeted or source.engine is not engine:
             return
         due = world.at(source, engine.offers, [Want(target.name, 100, 1 << 23)]) or [()]
+        world.witness.offered(source, due[0])
         offers = [*fresh, *due[0]]
         if offers and source.engine is engine:
             self.requests.append(Request(offers, target.engine.epoch, engine))
             world.witness.leave(source, target, offers)
+
+    def _ask_too_soon(self, engine: Engine) -> None:
+        """a8: a link that does not wait for the first hello of all gets nothing to send."""
+        if engine.noted([self.target.name])[0]:
+            return
+        offers = self._world.at(self.source, engine.offers, [Want(self.target.name, 100, 1 << 23)])
+        if offers and offers[0]:
+            raise Broken(f"a8: {self.source.name} offers, and knows no epoch of {self.target.name}")
 
     def _greet(self, engine: Engine) -> bool:
         """Say hello; tell whether it was taken up by an engine that still lives."""
@@ -146,7 +157,10 @@ class Wire:
         answers = None if lost else request.answers
         if answers is None:
             self._world.happened["an answer was lost"] += 1
-        self._world.at(self.source, asker.settle, settlements(self.target.name, request.offers, answers))
+        refuses = self.source.faults.failing
+        told = settlements(self.target.name, request.offers, answers)
+        if self._world.at(self.source, asker.settle, told) and not refuses:
+            self._world.witness.settled(self.source, told)
         self._world.witness.shown(self.source)
 
     # ------------------------------------------------------------ states
@@ -162,6 +176,7 @@ class Wire:
         source, target = self.source, self.target
         news = self._world.at(target, target.engine.states, [StatesQuery(source.name, debts.known, None)])
         if news:
+            self._world.witness.told(target, source, news[0].records)
             self.learnt += news[0].records
             if news[0].lost:
                 self._world.at(source, source.engine.lost, [Batch(target.name, news[0].lost)])

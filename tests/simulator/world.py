@@ -6,16 +6,18 @@ process's last one: then its answer is lost and the host starts again.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import ClassVar, TypeVar
 
-from tests.simulator.agent import Agents
+from tests.simulator.agent import WRITES, Agents
 from tests.simulator.disk import Crash, Tally
-from tests.simulator.host import SimHost, payload
+from tests.simulator.given import Given
+from tests.simulator.host import SimHost, payload, variant
 from tests.simulator.shape import MESH, STAR, inhabitants, principal, settings
 from tests.simulator.visit import Visit
 from tests.simulator.wire import Wire
-from tests.simulator.witness import Broken, Given, Witness
+from tests.simulator.witness import Broken, Witness
 
 from handoffd.custody.filesystem import FlushFailed
 from handoffd.custody.layout import ARCHIVE, CLAIMED, HANDOFF, REJECTED
@@ -44,8 +46,10 @@ class World:
             for number, each in enumerate(settings(named, shape))
         ]
         for host in self.hosts:
-            host.power_failed = self._power_failed
+            host.power_failed, host.stopped = self._power_failed, self._switched_off
         self.witness = Witness(self.hosts, tally)
+        for host in self.hosts:
+            host.moved = self.witness.moved
         self.agents = Agents(self)
         self.wires: list[Wire] = []
         """Those on which anything is to be said."""
@@ -59,6 +63,8 @@ class World:
         answer: list[Result] | None
         try:
             answer = verb(items)
+            if host.view.flush_failed:
+                raise Broken(f"R7: a directory could not be flushed, and {host.name} goes on")
         except Crash:
             if not host.faults.power_is_off():
                 self.happened["a process ended between two changes"] += 1
@@ -73,6 +79,12 @@ class World:
         self.witness.look()
         return answer
 
+    def loosen(self) -> None:
+        """From now on a power cut may leave both names of a move between two directories."""
+        self.witness.loose = True
+        for host in self.hosts:
+            host.disk.splits_moves = True
+
     def close(self) -> None:
         """Let go of everything: what holds each other in a circle waits for the collector, which takes its time."""
         for host in self.hosts:
@@ -84,7 +96,7 @@ class World:
     def _revive(self, host: SimHost) -> None:
         host.faults.failing = 0
         host.crash()
-        self.witness.shown(host)
+        self.witness.started(host)
 
     # ------------------------------------------------------------ writing agents
 
@@ -98,6 +110,20 @@ class World:
         self._connect(source, way[0])
         return self.witness.gave(file, data, source, target, way)
 
+    def write_again(self, one: Given) -> None:
+        """An agent writes the same bytes once more, under another name."""
+        self._numbers += 1
+        file = f"{self._numbers:016x}-0.json"
+        one.source.disk.write(HANDOFF, file, one.data)
+        one.copies.append(file)
+
+    def write_variant(self, one: Given) -> None:
+        """An agent signs other bytes as if they were the same handoff."""
+        self._numbers += 1
+        data, file = variant(one.data), f"{self._numbers:016x}-0.json"
+        one.source.disk.write(HANDOFF, file, data)
+        self.witness.gave(file, data, one.source, one.target, one.way, twin=one)
+
     def _way(self, source: SimHost, target: SimHost) -> list[SimHost]:
         """Return the hosts that a handoff comes to, the last one its target."""
         direct = target.name in source.settings.peers
@@ -108,6 +134,21 @@ class World:
         known = any(wire.source is source and wire.target is target for wire in self.wires)
         if not known and target.name not in source.settings.pulls:
             self.wires.append(Wire(self, source, target))
+
+    def meddle_soon(self, host: SimHost, calls: int) -> None:
+        """After so many calls that a host's daemon makes of its disk its agent claims or ends something, meanwhile."""
+        host.faults.meddle_in = calls
+        host.faults.meddle = partial(self._meddle, host)
+
+    def _meddle(self, host: SimHost) -> None:
+        claimable, held = self.agents.claimable(host), self.agents.held(host)
+        if claimable or held:
+            self.happened["an agent came between two calls"] += 1
+        with self.witness.blinking():
+            if claimable:
+                self.agents.claim(claimable[0])
+            elif held:
+                self.agents.end(held[0], WRITES)
 
     def withdraw(self, one: Given) -> None:
         """The operator takes a handoff back."""
@@ -141,9 +182,10 @@ class World:
         host.crash()
         self._started(host)
 
-    def cut_power(self, host: SimHost) -> None:
-        """The power fails at one host."""
+    def cut_power(self, host: SimHost, *, failing: int = 0) -> None:
+        """The power fails at one host, and its disk refuses so many calls of the start after it."""
         self._cut_power(host)
+        host.faults.failing = failing
         host.crash()
         self._started(host)
 
@@ -161,6 +203,18 @@ class World:
             self.happened["a power cut undid changes"] += 1
         self.witness.power_failed(still_theirs)
 
+    def _switched_off(self, host: SimHost) -> None:
+        """A machine is switched off after an orderly stop: what the daemon's clean mark vouches for is there again."""
+        if self.random.randrange(2):
+            return
+        for one in self.agents.claimable(host):
+            self.agents.claim(one)
+        host.disk.flush_bytes()
+        still_theirs = self.witness.not_in_custody(host)
+        if host.cut_power():
+            self.happened["a machine switched off after an orderly stop undid changes"] += 1
+        self.witness.power_failed(still_theirs)
+
     def lose_tree(self, host: SimHost) -> None:
         """A host loses what its daemon remembers, or remembers what was true some time ago."""
         self.happened["an old relay/ came back" if host.backup else "relay/ was lost"] += 1
@@ -175,7 +229,7 @@ class World:
 
     def _started(self, host: SimHost) -> None:
         self.witness.look()
-        self.witness.shown(host)
+        self.witness.started(host)
 
 
 def collect(host: SimHost) -> dict[str, list[Offer]]:
