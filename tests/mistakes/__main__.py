@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.mistakes.catch import Catch, caught, keep_found, last_found
-from tests.mistakes.page import write_page
+from tests.mistakes.page import notice, write_page
 from tests.mistakes.table import Mistake, mistakes
 
 SIDE_BY_SIDE = 2
@@ -32,8 +32,7 @@ def main(names: Sequence[str]) -> int:
 def _measured(mistake: Mistake) -> Catch | None:
     began = time.monotonic()
     catch = caught(mistake)
-    words = "NOTICED BY NOTHING" if catch is None else catch.test or f"{catch.schedules}  {catch.words}"
-    print(f"{mistake.name:32} {time.monotonic() - began:5.1f} s  {words[:150]}", flush=True)
+    print(f"{mistake.name:32} {time.monotonic() - began:5.1f} s  {notice(catch)}", flush=True)
     return catch
 
 

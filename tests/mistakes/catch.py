@@ -4,35 +4,50 @@ It owns the order of the layers and their bounds. What was found at the last mea
 what counts is what is found now.
 """
 
+import atexit
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.mistakes.table import Mistake
+from tests.simulator.paths_check import build_model
 
 REPOSITORY = Path(__file__).parents[2]
 FOUND = Path(__file__).with_name("found.json")
-SCHEDULES = 3_000
-"""How many schedules the simulator gets to notice a mistake."""
+SCHEDULES = {2: 12_000, 3: 1_500}
+"""How many schedules of so many hosts the simulator gets to notice a mistake: of three, one is a relay at times."""
+TRACED = 600
+"""How many more it gets whose traces the protocol model judges, which is slower."""
 PATIENCE_S = 600.0
 """A mistake may make anything hang; what hangs is not caught."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catch:
-    """What noticed a mistake: the simulator at its schedule number `schedules`, with these words, or a test."""
+    """What noticed a mistake: the simulator at its schedule number `schedules` of `hosts`, with these words, or a test.
+
+    `traced`: no promise was broken; the protocol model said that what the hosts showed is no path of it.
+    """
 
     schedules: int | None = None
     words: str = ""
     test: str | None = None
+    traced: bool = False
+    hosts: int = 2
 
 
-def caught(mistake: Mistake, hint: Catch | None = None, schedules: int = SCHEDULES) -> Catch | None:
-    """Return what notices the mistake: the tests that the table names for it, else the simulator; None: nothing."""
+def caught(
+    mistake: Mistake, hint: Catch | None = None, schedules: Mapping[int, int] = MappingProxyType(SCHEDULES)
+) -> Catch | None:
+    """Return what notices the mistake: the tests that the table names for it, else the simulator, else the model that
+    judges its traces; None: nothing."""
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory)
         mistake.plant(tree)
@@ -40,13 +55,35 @@ def caught(mistake: Mistake, hint: Catch | None = None, schedules: int = SCHEDUL
             return found
         if mistake.tests:
             return _hunt(tree, "tests", *mistake.tests)
-        return _hunt(tree, "simulator", "0", str(schedules))
+        for hosts, count in schedules.items():
+            if (found := _hunt_schedules(tree, 0, count, hosts)) is not None:
+                return found
+        return _hunt_traces(tree, 0, TRACED)
 
 
 def _look_again(tree: Path, hint: Catch) -> Catch | None:
     if hint.test is not None:
         return _hunt(tree, "tests", hint.test)
-    return _hunt(tree, "simulator", str((hint.schedules or 1) - 1), "1")
+    first = (hint.schedules or 1) - 1
+    return _hunt_traces(tree, first, 1) if hint.traced else _hunt_schedules(tree, first, 1, hint.hosts)
+
+
+def _hunt_schedules(tree: Path, first: int, count: int, hosts: int) -> Catch | None:
+    found = _hunt(tree, "simulator", str(first), str(count), str(hosts))
+    return found and replace(found, hosts=hosts)
+
+
+@cache
+def _model() -> Path:
+    place = tempfile.TemporaryDirectory()
+    atexit.register(place.cleanup)
+    return build_model(Path(place.name))
+
+
+def _hunt_traces(tree: Path, first: int, count: int) -> Catch | None:
+    """Raises CannotReplay when the model cannot be compiled here."""
+    found = _hunt(tree, "traces", str(_model()), str(first), str(count))
+    return found and replace(found, traced=True)
 
 
 def _hunt(tree: Path, *what: str) -> Catch | None:

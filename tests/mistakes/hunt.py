@@ -1,6 +1,7 @@
 """Runs in a process of its own, on a package with a mistake in it, and says on its last line what noticed it.
 
-python -m tests.mistakes.hunt TREE simulator FIRST COUNT
+python -m tests.mistakes.hunt TREE simulator FIRST COUNT HOSTS
+python -m tests.mistakes.hunt TREE traces MODEL FIRST COUNT
 python -m tests.mistakes.hunt TREE tests PATH...
 
 TREE is the directory of the package under test: anything else being imported would make every mistake look caught, or
@@ -31,16 +32,27 @@ class FirstFailure:
         self.test = self.test or (report.nodeid if report.failed else "")
 
 
-def simulate(first: int, count: int) -> dict[str, object] | None:
+def simulate(first: int, count: int, hosts: int) -> dict[str, object] | None:
     """Play the schedules of so many seeds; return the first that something noticed, None if there is none."""
     # Not at the top: pytest is to rewrite the assertions of all rigs before they are imported.
     from tests.simulator.schedule import draw
     from tests.simulator.shrink import failure
 
     for seed in range(first, first + count):
-        words = failure(draw(seed))
+        words = failure(draw(seed, hosts))
         if words is not None:
             return {"seed": seed, "words": words}
+    return None
+
+
+def trace(model: Path, first: int, count: int) -> dict[str, object] | None:
+    """Have the traces of so many seeds judged; return the first that is no path of the model, None if there is none."""
+    from tests.simulator.paths_check import check
+
+    for seed in range(first, first + count):
+        wrong = check((seed, seed + 1), model).wrong
+        if wrong:
+            return {"seed": seed, "words": wrong[0].partition(" at: ")[2].partition("\n")[0]}
     return None
 
 
@@ -61,9 +73,17 @@ def main(arguments: Sequence[str]) -> int:
     if not Path(handoffd.__file__).is_relative_to(tree):
         raise SystemExit(f"the package under test is {handoffd.__file__}, not the one in {tree}")
     logging.disable(logging.CRITICAL)  # engines tell of every disk that fails
-    found = simulate(int(rest[0]), int(rest[1])) if layer == "simulator" else run_tests(rest)
-    print(json.dumps(found))
+    print(json.dumps(_hunt(layer, rest)))
     return 0
+
+
+def _hunt(layer: str, words: Sequence[str]) -> dict[str, object] | None:
+    if layer == "tests":
+        return run_tests(words)
+    if layer == "traces":
+        return trace(Path(words[0]), int(words[1]), int(words[2]))
+    first, count, hosts = map(int, words)
+    return simulate(first, count, hosts)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from tests.mistakes.table import mistakes
 PAGE = Path(__file__).with_name("README.md")
 BEGIN = "<!-- written by `make mistakes` -->\n"
 WORDS = 100
+USUAL_HOSTS = 2
 CHAPTERS = {
     "take": "Take and send",
     "receive": "Admit, publish, observe, claim",
@@ -25,20 +26,27 @@ def table() -> str:
 
 def _lines() -> Iterator[str]:
     found = last_found()
+    tests = sum(1 for one in found.values() if one.test is not None)
+    traces = sum(1 for one in found.values() if one.traced)
+    simulated = len(found) - tests - traces
+    yield f"\nOf {len(found)} the simulator notices {simulated}, the model {traces} more, a test each of {tests}.\n"
     chapter = ""
     for mistake in mistakes():
         if mistake.chapter != chapter:
             chapter = mistake.chapter
             yield f"\n## {CHAPTERS[chapter]}\n| rule | the mistake | noticed by |\n|---|---|---|\n"
         catch = found.get(mistake.name)
-        yield f"| {mistake.rule} | {mistake.breaks} (`{mistake.name}`) | {_notice(catch)} |\n"
+        yield f"| {mistake.rule} | {mistake.breaks} (`{mistake.name}`) | {notice(catch)} |\n"
 
 
-def _notice(catch: Catch | None) -> str:
+def notice(catch: Catch | None) -> str:
+    """Return what noticed a mistake, in Markdown."""
     if catch is None:
         return "**nothing**"
     if catch.test is None:
-        return f"simulator, schedule {catch.schedules:,}: {_short(catch.words)}"
+        many = f" of {catch.hosts} hosts" if catch.hosts != USUAL_HOSTS else ""
+        layer = "the model, trace of schedule" if catch.traced else f"simulator, schedule{many}"
+        return f"{layer} {catch.schedules:,}: {_short(catch.words)}"
     path, _, test = catch.test.partition("::")
     return f"`{Path(path).name}`: `{test.partition('[')[0]}`"
 

@@ -7,6 +7,7 @@ import pytest
 from tests.mistakes.catch import caught, last_found
 from tests.mistakes.page import PAGE, table
 from tests.mistakes.table import DoesNotFit, Mistake, mistakes
+from tests.simulator.paths_check import CannotReplay
 
 FEWEST = 100
 MISTAKES = {mistake.name: mistake for mistake in mistakes()}
@@ -17,7 +18,11 @@ HINTS = last_found()
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_noticed(name: str) -> None:
-    assert caught(MISTAKES[name], HINTS.get(name)) is not None, f"nothing notices that {MISTAKES[name].breaks}"
+    try:
+        catch = caught(MISTAKES[name], HINTS.get(name))
+    except CannotReplay as error:
+        pytest.skip(str(error))
+    assert catch is not None, f"nothing notices that {MISTAKES[name].breaks}"
 
 
 @pytest.mark.slow
@@ -25,7 +30,7 @@ def test_a_mistake_is_noticed(name: str) -> None:
 @pytest.mark.parametrize("tests", [(), ("tests/spec/test_custody_rules.py",)])
 def test_without_a_mistake_nothing_is_noticed(tests: tuple[str, ...]) -> None:
     none = Mistake("none", "", "", "nothing is wrong", "custody/engine.py", (), tests)
-    assert caught(none, schedules=200) is None
+    assert caught(none, schedules={2: 200}) is None
 
 
 @pytest.mark.parametrize("name", MISTAKES)
