@@ -61,6 +61,7 @@ def test_unclaimed_it_is_over_in_time_by_the_clock_of_the_host_that_offers_it(
     """Nobody claims; whoever's clock is wrong, the writer reads that it expired and that no agent has it."""
     skewed = world.a if whose == "first" else world.b
     skewed.clock.wall_s += skew_s
+    world.restart(skewed)  # it has been wrong for long, and did not jump
     expires_at = world.a.clock.wall() + LIFETIME_S
     world.hand_over(X, payload(at=world.a.clock.wall(), ttl_s=LIFETIME_S))
     run_to_the_end(world, expires_at)
@@ -73,6 +74,7 @@ def test_unclaimed_it_is_over_in_time_by_the_clock_of_the_host_that_offers_it(
 @either_sign
 def test_claimed_in_time_by_that_clock_it_is_completed(world: World, skew_s: float) -> None:
     world.b.clock.wall_s += skew_s
+    world.restart(world.b)
     lifetime_s = LIFETIME_S + SKEW_S
     world.hand_over(X, payload(ttl_s=lifetime_s))
     run_to_the_end(world, START + lifetime_s, lambda: agents.talks(world))

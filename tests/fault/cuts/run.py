@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 
 from tests.fakes import agents
 from tests.fakes.scene import KINDS as IN_PEACE
-from tests.fakes.scene import PULL_SCENES, PUSH_SCENES, Scene
+from tests.fakes.scene import MANY_SCENES, PULL_SCENES, PUSH_SCENES, Scene
 from tests.fakes.world import World
 from tests.fault.cuts.disk import MEMORY, Disk
 from tests.fault.cuts.world import KINDS, UNCERTAIN, Cuts, ground_with
 
-SCENES = [*PUSH_SCENES, *PULL_SCENES]
+SCENES = [*PUSH_SCENES, *MANY_SCENES, *PULL_SCENES]
 SOON = 60
 """Steps within which the second cut falls: a start has about 40."""
 
