@@ -141,8 +141,9 @@ hostile: $(VENV)/dev.stamp ## a million hostile payloads through admission, 100,
 	@$(BIN)/python -m tests.hostile
 
 .PHONY: crash-points
-crash-points: $(VENV)/dev.stamp ## a real process struck at every system call of every story; needs strace; half an hour
+crash-points: $(VENV)/dev.stamp ## a real process struck at every system call of every story, and every fault of the fake port; needs strace; hours
 	@$(BIN)/python -m tests.fault.calls
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal --whole tests/fault/test_crash_at_every_step.py tests/fault/test_crash_on_*.py
 
 .PHONY: power-cuts
 power-cuts: $(VENV)/dev.stamp ## N=20000 power cuts on ext4 and xfs; needs root, e2fsprogs, xfsprogs

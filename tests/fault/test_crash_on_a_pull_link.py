@@ -5,6 +5,7 @@ The stories are those of every link and the pull link's own; the witness looks a
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from tests.fakes.faulty import Failing
@@ -12,6 +13,7 @@ from tests.fakes.star import Spoke, Star
 from tests.fakes.story import FAULTS, changes, fallible, suffer
 from tests.fakes.visits import VISITS
 from tests.fakes.world import World
+from tests.fault.conftest import Portion
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 UNCERTAIN = ("uncertain_power_loss",)
@@ -48,15 +50,15 @@ def test_a_crash_after_any_change_changes_no_end(
 
 @pytest.mark.parametrize(("kind", "name", "host"), AT_EACH_HOST)
 def test_a_crash_within_the_start_after_a_crash(
-    kind: str, name: str, host: str, make_world: Callable[[type[World]], NewWorld]
+    kind: str, name: str, host: str, make_world: Callable[[type[World]], NewWorld], portion: Portion
 ) -> None:
     story, new_world = VISITS[name], make_world(KINDS[kind][0])
     total = changes(new_world(), story)[host]
-    for step in range(1, total + 1):
-        for later in (18, 21, 24):  # before that, a start only opens the directories that are there
-            world = new_world()
-            getattr(world, host).faults.crash_after = {step, step + later, step + later + 17}
-            suffer(world, story, f"{name}: crash at {host} after change {step} and after {later} more")
+    # Before the first of these, a start only opens the directories that are there.
+    for step, later in portion(list(product(range(1, total + 1), (18, 21, 24)))):
+        world = new_world()
+        getattr(world, host).faults.crash_after = {step, step + later, step + later + 17}
+        suffer(world, story, f"{name}: crash at {host} after change {step} and after {later} more")
 
 
 @pytest.mark.parametrize(("kind", "name", "host"), AT_EACH_HOST)
@@ -78,11 +80,18 @@ def test_a_power_cut_after_any_change_never_offers_again(
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("kind", "name", "host"), AT_EACH_HOST)
 def test_a_call_that_fails_changes_no_end(
-    kind: str, name: str, host: str, fault: str, length: int, make_world: Callable[[type[World]], NewWorld]
+    kind: str,
+    name: str,
+    host: str,
+    fault: str,
+    length: int,
+    make_world: Callable[[type[World]], NewWorld],
+    portion: Portion,
 ) -> None:
     """`length` calls in a row fail; the engine survives them, or the daemon exits on a failed flush (R7)."""
     story, new_world, (verbs, code) = VISITS[name], make_world(KINDS[kind][0]), FAULTS[fault]
-    for first in range(1, fallible(new_world(), story, verbs)[host] + 1, length):
+    firsts = range(1, fallible(new_world(), story, verbs)[host] + 1, length)
+    for first in portion(firsts) if length == 1 else firsts:
         world = new_world()
         getattr(world, host).faults.failing = Failing(verbs, first, first + length - 1, code)
         suffer(world, story, f"{name}: {fault} at {host}, {length} from call {first}")

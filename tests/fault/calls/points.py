@@ -3,7 +3,8 @@
 A point is one mutating call of one process of the struck host. What is played there:
 
 - `kill`: the process is killed on entering the call; once for every point.
-- `fail`: the call fails; by each errno of CODES (whole), or by one, in rotation: point n of scene m by number n + m.
+- `fail`: the call fails; by each errno of CODES (whole), or every FAILS-th, from point m of scene m, by one of them in
+  rotation.
 - `again`: killed at a point, and the process that starts after it at each call of its start. The first points are
   every FIRSTS-th (whole), or one, in rotation: point m of scene m; then of the start's calls every SECONDS-th, from m.
 """
@@ -16,7 +17,7 @@ from tests.fault.calls.play import Blows, Stage, describe
 from tests.fault.calls.tracer import Blow, Call
 
 CODES = ("EIO", "ENOSPC", "EDQUOT", "EMFILE")
-FIRSTS, SECONDS = 8, 6
+FIRSTS, SECONDS, FAILS = 8, 12, 2
 WHAT = ("kill", "fail", "again")
 
 
@@ -65,7 +66,7 @@ def _plans(
     if what == "kill":
         yield from ({process: Blow(call)} for process, call in points)
     elif what == "fail":
-        for n, (process, call) in enumerate(points):
+        for n, (process, call) in enumerate(points if whole else points[number % FAILS :: FAILS]):
             codes = CODES if whole else (CODES[(n + number) % len(CODES)],)
             yield from ({process: Blow(call, code)} for code in codes)
     elif points:
