@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from handoffd.loading import loading
 from handoffd.output import OutputFailed, ReaderLeft, drop, guarded, nowhere, whispering
 
 EXIT_FAILED, EXIT_USAGE, EXIT_PERMISSION, EXIT_INTERRUPTED, EXIT_READER_LEFT = 1, 2, 77, 130, 141
@@ -70,7 +71,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
         print(*lines(), sep="\n")
         return 0
-    from handoffd.cli import invoke
+    with loading():
+        from handoffd.cli import invoke
 
     return invoke(arguments)
 
@@ -81,8 +83,9 @@ def _run(arguments: Sequence[str]) -> int:
     parser = _Parser("handoffd run", description="Carry handoffs until told to stop.")
     parser.add_argument("--config", type=Path, help="configuration file (default: see `handoffd --help`)")
     named = parser.parse_args(arguments).config
-    from handoffd.app import run
-    from handoffd.config import ConfigError, locate
+    with loading():
+        from handoffd.app import run
+        from handoffd.config import ConfigError, locate
 
     try:
         return run(locate(named, os.environ))

@@ -16,6 +16,7 @@ from typer.exceptions import Abort, TyperException
 from handoffd.cli.failure import ExitCode, Failure, unusable
 from handoffd.config import ConfigError
 from handoffd.facts import lines
+from handoffd.loading import loading
 
 MODULES: Final[Mapping[str, str]] = {
     "init": "init",
@@ -60,7 +61,8 @@ def application(command: str | None = None) -> typer.Typer:
     app = typer.Typer(name="handoffd", no_args_is_help=True, add_completion=False, epilog=EPILOG)
     app.callback()(_overview)
     for module in modules:
-        importlib.import_module(f"handoffd.cli.{module}").register(app)
+        with loading():
+            importlib.import_module(f"handoffd.cli.{module}").register(app)
     app.command("run")(_run)
     return app
 
