@@ -95,7 +95,7 @@ $(MODEL): model/custody_model.cpp $(wildcard model/*.h)
 	$(CXX) -O2 -std=c++17 -o $@ $<
 
 .PHONY: model
-model: $(MODEL) ## every order of events in the custody protocol; one to two minutes
+model: $(MODEL) ## every order of events in the custody protocol; about a minute
 	$(MODEL)
 
 .PHONY: model-mistakes

@@ -10,7 +10,9 @@ namespace chrono = std::chrono;
 
 template <class M> struct Search {
   typedef typename M::State S;
-  vector<S> states; vector<u32> parent, slots, edges; vector<u64> firstEdge;
+  struct Slot { u32 state = UINT32_MAX, tag = 0; };   // tag: the upper half of the hash, so that other states are not looked at
+  struct Reached { S state; u64 hash; };
+  vector<S> states; vector<u32> parent, edges; vector<u64> firstEdge; vector<Slot> slots; vector<Reached> reached;
   u64 count = 0; bool quiet; int ends = 0;
 
   static u64 hash(const S &s) {
@@ -19,15 +21,15 @@ template <class M> struct Search {
     return h;
   }
   void grow() {
-    vector<u32> bigger(slots.empty() ? 1 << 20 : slots.size() * 2, UINT32_MAX); u64 mask = bigger.size() - 1;
-    for (u32 i = 0; i < states.size(); i++) { u64 at = hash(states[i]) & mask; while (bigger[at] != UINT32_MAX) at = (at + 1) & mask; bigger[at] = i; }
+    vector<Slot> bigger(slots.empty() ? 1 << 20 : slots.size() * 2); u64 mask = bigger.size() - 1;
+    for (u32 i = 0; i < states.size(); i++) { u64 h = hash(states[i]), at = h & mask; while (bigger[at].state != UINT32_MAX) at = (at + 1) & mask; bigger[at] = {i, u32(h >> 32)}; }
     slots.swap(bigger);
   }
-  u32 add(const S &s, u32 from) {
+  u32 add(const S &s, u64 h, u32 from) {
     if (states.size() * 10 >= slots.size() * 6) grow();
-    u64 mask = slots.size() - 1, at = hash(s) & mask;
-    for (; slots[at] != UINT32_MAX; at = (at + 1) & mask) if (!memcmp(&states[slots[at]], &s, sizeof s)) return slots[at];
-    slots[at] = states.size(); states.push_back(s); parent.push_back(from); return slots[at];
+    u64 mask = slots.size() - 1, at = h & mask; u32 tag = h >> 32;
+    for (; slots[at].state != UINT32_MAX; at = (at + 1) & mask) if (slots[at].tag == tag && !memcmp(&states[slots[at].state], &s, sizeof s)) return slots[at].state;
+    slots[at] = {u32(states.size()), tag}; states.push_back(s); parent.push_back(from); return slots[at].state;
   }
   void path(u32 i) {
     if (quiet) return;
@@ -42,17 +44,22 @@ template <class M> struct Search {
   int run(const char *title, bool quietly = false) {
     auto t0 = chrono::steady_clock::now(); quiet = quietly;
     auto seconds = [&]() { return chrono::duration<double>(chrono::steady_clock::now() - t0).count(); };
-    add(M::init(), 0);
+    add(M::init(), hash(M::init()), 0);
     for (u32 i = 0; i < states.size(); i++) {
       const S s = states[i]; bool stuck = true;
       ends |= 1 << M::final(s);
       if (const char *why = M::broken(s)) return fail(title, why, i, seconds());
       if (opt.live) firstEdge.push_back(edges.size());
       const char *whyStep = nullptr; u32 bad = 0;
+      // All of them first: while one is looked up, memory fetches what the next ones need.
+      reached.clear();
       M::next(s, [&](const S &t, const char *, int = 0) {
-        count++; stuck = false; u32 to = add(t, i);
+        reached.push_back({t, hash(t)}); __builtin_prefetch(&slots[reached.back().hash & (slots.size() - 1)]); });
+      for (const Reached &r : reached) {
+        count++; stuck = false; u32 to = add(r.state, r.hash, i);
         if (opt.live) edges.push_back(to);
-        if (!whyStep && (whyStep = M::brokenStep(s, t))) bad = to; });
+        if (!whyStep && (whyStep = M::brokenStep(s, r.state))) bad = to;
+      }
       if (whyStep) return fail(title, whyStep, bad, seconds());
       if (stuck && !M::final(s)) return fail(title, "I10 nothing can happen any more", i, seconds());
     }

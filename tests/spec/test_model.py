@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.simulator.paths_check import CannotReplay, build_model
 
-# Side by side, two quiet cores need a minute and a half to two and a half. What is much larger does not belong into
+# Side by side, two quiet cores need about a minute. What is much larger does not belong into
 # `make test`: that is told in states, which are the same on every processor; the limit of time only ends a mistake.
 STATES = 60_000_000
 LIMIT_CPU_S = 600
