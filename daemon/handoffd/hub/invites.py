@@ -23,6 +23,8 @@ MOST_OPEN: Final = 16
 ANSWER_S: Final = 30.0
 """A knock waits so long for the command, which meanwhile may try the stranger's addresses and write files."""
 NEXT_S: Final = 25.0
+SILENT_S: Final = 15.0
+"""A command asks again at once; one that neither asks nor answers for so long was killed between two questions."""
 _ENDED_KEPT: Final = 64
 _KNOCKS: Final = (2.0, 10)
 """Knocks a second, and at once, of all strangers together: pairing takes two."""
@@ -50,6 +52,7 @@ class _Invite:
     taken: bool = False
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=WRONG_TRIES))
     waiter: "asyncio.Future[None] | None" = None
+    silence: asyncio.TimerHandle | None = None
 
     def wake(self) -> None:
         if self.waiter is not None:
@@ -76,13 +79,21 @@ class Invites:
         if ident in self._open or ident in self._ended:
             raise Refused(Problem.BAD_REQUEST, "There is an invite of this name already.")
         self._open[ident] = _Invite(peer, _now() + lifetime_s)
+        self._listen_for(ident)
         self._tell("invited", peer=peer, detail=f"invite {ident}, good for {lifetime_s:g} s")
 
     async def next(self, ident: str, caller: Caller, wait_s: float) -> dict[str, Any]:
         """Return what came for this invite: `knock` with `origin`, `notes`, or how it `ended`; nothing after `wait_s`.
 
-        A caller that leaves while it waits has ended: the invite is withdrawn.
+        A caller that leaves while it waits, or asks no more, has ended: the invite is withdrawn.
         """
+        self._heard(ident)
+        try:
+            return await self._next(ident, caller, wait_s)
+        finally:
+            self._listen_for(ident)
+
+    async def _next(self, ident: str, caller: Caller, wait_s: float) -> dict[str, Any]:
         until_s = _now() + min(wait_s, NEXT_S)
         while True:
             self._expire()
@@ -112,6 +123,18 @@ class Invites:
             timer.cancel()
             invite.waiter = caller.waiter = None
 
+    def _heard(self, ident: str) -> None:
+        invite = self._open.get(ident)
+        if invite is not None and invite.silence is not None:
+            invite.silence.cancel()
+
+    def _listen_for(self, ident: str) -> None:
+        """From now on the command has to be heard of; while it makes up an answer, whoever knocks waits for it."""
+        self._heard(ident)
+        invite = self._open.get(ident)
+        if invite is not None and not invite.taken:
+            invite.silence = asyncio.get_running_loop().call_later(SILENT_S, self.end, ident, "withdrawn")
+
     def reply(self, ident: str, answer: dict[str, Any]) -> None:
         """Answer the knock that was handed out: with `refused` and words in it, with `wrong` too, or as it is sent.
 
@@ -122,6 +145,7 @@ class Invites:
             raise Refused(Problem.NOT_FOUND, "Nobody waits for an answer any more.")
         origin, _, future = invite.knock
         invite.knock, invite.taken = None, False
+        self._listen_for(ident)
         if not future.done():
             future.set_result(answer)
         if "refused" in answer:
@@ -131,6 +155,7 @@ class Invites:
 
     def end(self, ident: str, word: str, detail: str = "") -> None:
         """Take no knocks any more; one that waits is refused. Again does nothing."""
+        self._heard(ident)
         invite = self._open.pop(ident, None)
         if invite is None:
             return

@@ -83,6 +83,33 @@ async def test_a_command_that_waits_is_woken_by_a_knock(letters):
     assert letters.events() == ["invited", "invite_refused"]
 
 
+async def test_a_command_that_asks_no_more_has_ended(letters, monkeypatch):
+    monkeypatch.setattr(box, "SILENT_S", 0.01)
+    assert await letters.next() == {}
+    await until(lambda: "invite_ended" in letters.events())
+    assert letters.told[-1][1]["reason"] == "withdrawn"
+    assert box.WORDS["withdrawn"] in await letters.refusal()
+
+
+async def test_a_command_that_never_asked_has_ended(monkeypatch):
+    monkeypatch.setattr(box, "SILENT_S", 0.01)
+    letters = Box()
+    letters.invites.open(IDENT, "alice-vm", 60.0)
+    await until(lambda: letters.events() == ["invited", "invite_ended"])
+
+
+async def test_a_command_that_waits_or_makes_up_an_answer_is_there(letters, monkeypatch):
+    monkeypatch.setattr(box, "SILENT_S", 0.01)
+    assert await letters.next(wait_s=0.1) == {}
+    async with asyncio.TaskGroup() as group:
+        knock = group.create_task(letters.outcome())
+        assert "knock" in await letters.next(wait_s=20.0)
+        await asyncio.sleep(0.1)
+        letters.invites.reply(IDENT, {"refused": "no"})
+        assert await knock == "no"
+    await until(lambda: "invite_ended" in letters.events())
+
+
 async def test_two_strangers_are_not_answered_at_once(letters):
     async with asyncio.TaskGroup() as group:
         first = group.create_task(letters.invites.knock(IDENT, {}, "192.0.2.9"))
