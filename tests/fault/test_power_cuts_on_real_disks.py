@@ -3,6 +3,7 @@
 The command runs as a process of its own: it needs mounts of its own. `make power-cuts N=20000` cuts more often.
 """
 
+import errno
 import re
 import subprocess
 import sys
@@ -74,7 +75,9 @@ def image_of(loop: str) -> str:
     """Return the image behind a loop device; empty: none."""
     try:
         return (Path("/sys/block") / Path(loop).name / "loop/backing_file").read_text()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV):  # the latter when it goes while it is read
+            raise
         return ""
 
 
